@@ -70,7 +70,7 @@ def test_a_log_that_no_preset_fits(tmp_path: Path) -> None:
         (("none.csv",), "There is no file none.csv."),
         (("log.csv", "--preset", "x"), "There is no preset x."),
         (("log.csv", "--preset", "radacct"), "is no log of the preset radacct"),
-        (("log.csv", "--preset", "tippers", "--mapping", "m"), "Give --preset or --mapping"),
+        (("log.csv", "--preset", "tippers", "--mapping", "m"), "Give one of --preset, --mapping"),
         (("log.csv", "--timezone", "Mars"), "Mars is no time zone"),
         (("log.csv", "--encoding", "x"), "encoding: Input should be"),
     ],

@@ -21,9 +21,11 @@ from tippers_dagster.cli.log_options import (
     SeenColumn,
     Separator,
     SessionIdColumn,
+    SourceOption,
     SpaceColumn,
     StartColumn,
     UpdatedColumn,
+    UserColumn,
     Zone,
     choice_of,
     order_of,
@@ -102,6 +104,7 @@ def log(
     file: Annotated[Path, typer.Argument(help="CSV, JSON or Parquet file.", show_default=False)],
     preset: PresetOption = None,
     mapping: MappingOption = None,
+    source: SourceOption = None,
     device: DeviceColumn = None,
     start: StartColumn = None,
     end: EndColumn = None,
@@ -110,6 +113,7 @@ def log(
     seen: SeenColumn = None,
     access_point: AccessPointColumn = None,
     space: SpaceColumn = None,
+    user: UserColumn = None,
     session_id: SessionIdColumn = None,
     timezone: Zone = None,
     day_first: DayFirst = None,
@@ -119,10 +123,10 @@ def log(
 ) -> None:
     """Load a WiFi log in any shape: sessions, accounting records, or observations.
 
-    Without --preset, --mapping and columns, the file's columns are compared with the presets. See
-    first with `tippers log preview` what would be understood. A row's space is the one that it
-    names, else that of its access point: the region that it covers most (region_to_coverage), or
-    the space with the same id.
+    Without --preset, --mapping, --source and columns, the file's columns are compared with the
+    presets. See first with `tippers log preview` what would be understood. A row's space is the one
+    that it names, else that of its access point: the region that it covers most
+    (region_to_coverage), or the space with the same id.
     """
     from tippers_dagster.campus.intake.log import ingest_log
 
@@ -132,6 +136,7 @@ def log(
         mapping,
         encoding,
         separator,
+        source,
         device=device,
         start=start,
         end=end,
@@ -140,6 +145,7 @@ def log(
         seen=seen,
         access_point=access_point,
         space=space,
+        user=user,
         session_id=session_id,
         timezone=timezone,
         order=order_of(day_first),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,9 +21,11 @@ from tippers_dagster.cli.log_options import (
     SeenColumn,
     Separator,
     SessionIdColumn,
+    SourceOption,
     SpaceColumn,
     StartColumn,
     UpdatedColumn,
+    UserColumn,
     Zone,
     choice_of,
     order_of,
@@ -34,6 +38,7 @@ from tippers_dagster.settings import get_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tippers_dagster.campus.log.guessing import Choice
     from tippers_dagster.campus.log.mapping import LogMapping
     from tippers_dagster.campus.log.presets import Preset
     from tippers_dagster.campus.log.preview import Preview
@@ -43,6 +48,9 @@ app = typer.Typer(
     help="See what a WiFi log in any shape would be read as: CSV, JSON or Parquet. Nothing is "
     "loaded.",
 )
+
+SAMPLE_ROWS = 10_000
+"""Of a table."""
 
 MAX_EXAMPLE, MAX_CELL = 40, 60
 """Characters."""
@@ -67,9 +75,13 @@ def register(parent: typer.Typer) -> None:
 
 @app.command()
 def preview(
-    file: Annotated[Path, typer.Argument(help="The log.", show_default=False)],
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="The log; none for a log source's table.", show_default=False),
+    ] = None,
     preset: PresetOption = None,
     mapping: MappingOption = None,
+    source: SourceOption = None,
     write: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the mapping to a new YAML file, to edit."),
@@ -82,6 +94,7 @@ def preview(
     seen: SeenColumn = None,
     access_point: AccessPointColumn = None,
     space: SpaceColumn = None,
+    user: UserColumn = None,
     session_id: SessionIdColumn = None,
     timezone: Zone = None,
     day_first: DayFirst = None,
@@ -91,32 +104,59 @@ def preview(
 ) -> None:
     """Show the first rows as they would be read: what is understood, and what is not and why.
 
-    Without --preset, --mapping and columns, the file's columns are compared with the presets.
+    Without --preset, --mapping, --source and columns, the file's columns are compared with the
+    presets. Without a file, the table of the log source is shown.
     """
+    with _file_or_sample(file, source) as (path, title):
+        choice = choice_of(
+            path,
+            preset,
+            mapping,
+            encoding,
+            separator,
+            source,
+            device=device,
+            start=start,
+            end=end,
+            duration=duration,
+            updated=updated,
+            seen=seen,
+            access_point=access_point,
+            space=space,
+            user=user,
+            session_id=session_id,
+            timezone=timezone,
+            order=order_of(day_first),
+        )
+        _preview(path, title, choice, write, rows)
+
+
+@contextmanager
+def _file_or_sample(file: Path | None, source: str | None) -> Iterator[tuple[Path, str]]:
+    """The file, or the first rows of a log source's table in one; and what it is called."""
+    if file is not None:
+        yield file, str(file)
+        return
+    if source is None:
+        raise BadInput("What is to be shown?", "Name a file, or a log source with --source.")
+    from tippers_dagster.campus.source.log_source import log_table, write_sample
+    from tippers_dagster.platform.scratch import scratch_folder
+
+    settings = get_settings()
+    table = log_table(settings, source)
+    with scratch_folder(settings.home_path / "tmp" / "log") as folder:
+        path = folder / "sample.parquet"
+        write_sample(settings, table, path, SAMPLE_ROWS)
+        yield path, f"{table.title}, its first {SAMPLE_ROWS:,} rows"
+
+
+def _preview(path: Path, title: str, choice: Choice, write: Path | None, rows: int) -> None:
     from tippers_dagster.campus.log.preview import preview as read
     from tippers_dagster.campus.source.log_source import said_of_logs
 
-    choice = choice_of(
-        file,
-        preset,
-        mapping,
-        encoding,
-        separator,
-        device=device,
-        start=start,
-        end=end,
-        duration=duration,
-        updated=updated,
-        seen=seen,
-        access_point=access_point,
-        space=space,
-        session_id=session_id,
-        timezone=timezone,
-        order=order_of(day_first),
-    )
-    made = read(file, choice, said_of_logs(get_settings()), shown=rows)
+    made = read(path, choice, said_of_logs(get_settings()), shown=rows)
     console = table_console()
-    _say(console, f"{file}: {made.look.description}.")
+    _say(console, f"{title}: {made.look.description}.")
     if made.mapping is None:
         _show_columns(console, made)
     else:
@@ -129,10 +169,75 @@ def preview(
         _say(console, f"The mapping is in {write}. After editing it: `--mapping {write}`.")
     elif made.mapping is None:
         raise BadInput(
-            f"No preset fits {file}.",
+            f"No preset fits {title}.",
             "Name its columns (--device, --start ...), or write a mapping of them: --write "
             "mapping.yaml.",
         )
+
+
+# --- log sources --------------------------------------------------------------------------------
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Name of the log source.", show_default=False)],
+    connection: Annotated[
+        str | None,
+        typer.Option(help="Connection to the database with its rows; none: files, handed in."),
+    ] = None,
+    table: Annotated[str | None, typer.Option(help="Table or view in that database.")] = None,
+    schema: Annotated[
+        str | None, typer.Option(help="Its schema; default: that of the connection's user.")
+    ] = None,
+    preset: PresetOption = None,
+    mapping: MappingOption = None,
+    description: Annotated[str, typer.Option(help="What it is.")] = "",
+) -> None:
+    """Define a log source: where the rows of a log are, and what their columns mean."""
+    from tippers_dagster.access.machine_user import machine_user
+    from tippers_dagster.campus.log.mapping import load_mapping
+    from tippers_dagster.campus.source.log_source import ref_of
+    from tippers_dagster.catalog.kinds import Kind
+    from tippers_dagster.catalog.model import Draft
+    from tippers_dagster.catalog.names import read_body
+    from tippers_dagster.graph.save import save_definition
+
+    fields = {
+        "connection": connection,
+        "table": table,
+        "schema_name": schema,
+        "preset": preset,
+        "mapping": None if mapping is None else load_mapping(mapping).as_fields(),
+    }
+    given = {key: value for key, value in fields.items() if value is not None}
+    draft = Draft(ref_of(name), read_body(Kind.LOG_SOURCE, given), description=description)
+    save_definition(get_settings(), draft, by=machine_user())
+    typer.echo(f"The log source {name} is defined.")
+    if connection is not None:
+        typer.echo(f"See what it gives: tippers log preview --source {name}")
+        typer.echo(f"To read sessions from it, in place: TIPPERS_LOG_SOURCE={name}")
+    else:
+        typer.echo(f"To load a file of it: tippers ingest log FILE --source {name}")
+
+
+@app.command()
+def sources() -> None:
+    """List the log sources that are defined."""
+    from rich.table import Table
+
+    from tippers_dagster.campus.source.log_source import log_sources
+    from tippers_dagster.catalog.kinds import LogSource
+
+    settings = get_settings()
+    table = Table("log source", "rows", "columns", "read in place")
+    for name, definition in log_sources(settings).items():
+        body, live = definition.body, "yes" if name == settings.log_source else ""
+        if isinstance(body, LogSource):
+            schema = f"{body.schema_name}." if body.schema_name else ""
+            place = f"{schema}{body.table} of {body.connection}" if body.connection else "files"
+            columns = f"preset {body.preset}" if body.preset else "mapping"
+            table.add_row(name, place, columns, live)
+        else:
+            table.add_row(name, "cannot be read", body.reason, live)
+    table_console().print(table)
 
 
 @app.command()

@@ -28,6 +28,10 @@ MappingOption = Annotated[
         metavar="FILE", help="Read it by this mapping, as `tippers log preview --write` wrote it."
     ),
 ]
+SourceOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Read it as this log source says: `tippers log sources`."),
+]
 Zone = Annotated[
     str | None,
     typer.Option(
@@ -55,6 +59,9 @@ UpdatedColumn = Annotated[str | None, _column("When it was last known to go on."
 SeenColumn = Annotated[str | None, _column("Instant of an observation.")]
 AccessPointColumn = Annotated[str | None, _column("Access point.")]
 SpaceColumn = Annotated[str | None, _column("Space.")]
+UserColumn = Annotated[
+    str | None, _column("User name, by which people are counted; it is kept nowhere.")
+]
 SessionIdColumn = Annotated[str | None, _column("The log's own id of a session.")]
 
 
@@ -71,6 +78,7 @@ def choice_of(
     mapping: Path | None,
     encoding: str | None,
     separator: str | None,
+    source: str | None = None,
     **fields: str | None,
 ) -> Choice:
     """How to read a log; ``fields``: what is said of it besides.
@@ -84,11 +92,19 @@ def choice_of(
     from tippers_dagster.campus.log.mapping import load_mapping, read_layout
     from tippers_dagster.campus.log.presets import preset as preset_named
 
-    if preset is not None and mapping is not None:
-        raise BadInput("Give --preset or --mapping, not both.")
+    if sum(given is not None for given in (preset, mapping, source)) > 1:
+        raise BadInput("Give one of --preset, --mapping and --source.")
+    read = None if mapping is None else load_mapping(mapping)
+    if source is not None:
+        from tippers_dagster.campus.log.mapping import read_mapping
+        from tippers_dagster.campus.source.log_source import log_source
+        from tippers_dagster.settings import get_settings
+
+        body = log_source(get_settings(), source)
+        read, preset = read_mapping(body.mapping) if body.mapping else None, body.preset
     return find_mapping(
         file,
-        mapping=None if mapping is None else load_mapping(mapping),
+        mapping=read,
         preset=None if preset is None else preset_named(preset),
         layout=read_layout({"encoding": encoding, "separator": separator}),
         fields=fields,

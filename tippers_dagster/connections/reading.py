@@ -165,6 +165,17 @@ def reflect(connection: sa.Connection, name: str, wanted: ConnectionTable) -> Re
     return Reflected(table, tuple(columns_of(table, connection.dialect.name)), key)
 
 
+def is_indexed(connection: sa.Connection, table: sa.Table, column: str) -> bool | None:
+    """Whether an index of a table begins with a column; None for views, which have none."""
+    inspector = sa.inspect(connection)
+    if table.name not in inspector.get_table_names(table.schema):
+        return None
+    indexes = inspector.get_indexes(table.name, table.schema)
+    first = [tuple(index["column_names"])[:1] for index in indexes]
+    key = inspector.get_pk_constraint(table.name, table.schema)["constrained_columns"]
+    return (column,) in (*first, tuple(key)[:1])
+
+
 def _suggestion(name: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, names, n=3)
     return f"Did you mean {' or '.join(near)}?" if near else "Check the spelling."

@@ -321,6 +321,42 @@ def _source_tables(settings: Settings) -> Iterator[Check]:
         yield Check("source columns", "problem", wrong, COLUMNS_HINT)
 
 
+def _log_source(settings: Settings) -> Iterator[Check]:
+    """Whether the table that sessions are read from can be read, and by an index."""
+    from tippers_dagster.campus.source.log_source import log_table, open_table
+    from tippers_dagster.campus.source.mapped import searched_column
+    from tippers_dagster.connections.opening import opened
+    from tippers_dagster.connections.reading import is_indexed
+
+    if settings.log_source is None:
+        return
+    source = log_table(settings, settings.log_source)
+    with open_table(settings, source, limit=1) as table:
+        for _ in table.batches(source.mapping.columns):
+            pass
+    yield Check("log source", "ok", f"{source.name}: {source.title} can be read")
+    column = searched_column(source)
+    if column is None:
+        yield Check(
+            "log source",
+            "warning",
+            f"{source.name}: all rows are read whenever it is checked for changes, as its times "
+            "are not in one column of times or numbers.",
+            "Name a view that has them in a column of a time type, with an index.",
+        )
+        return
+    with opened(settings, source.place) as connection:
+        indexed = is_indexed(connection, source.found.table, column.name)
+    if indexed is False:
+        yield Check(
+            "log source",
+            "warning",
+            f"{source.name}: no index begins with {column.name}, so all rows are looked at "
+            "whenever it is checked for changes.",
+            f"Create one: CREATE INDEX ON {source.found.table.fullname} ({column.name})",
+        )
+
+
 def _dagster(settings: Settings) -> Iterator[Check]:
     url = databases(settings).dagster
     with closing(_connect(url)) as connection, connection.cursor() as cursor:
@@ -420,6 +456,7 @@ CHECKS: dict[str, Callable[[Settings], Iterator[Check]]] = {
     "roles": _roles,
     "migrations": _migrations,
     "source": _source,
+    "log source": _log_source,
     "Dagster storage": _dagster,
     "lake": _lake,
     "ports": _ports,

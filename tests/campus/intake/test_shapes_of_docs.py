@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import re
 import shlex
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from typer.testing import CliRunner
 
 from tests.conftest import REPOSITORY
 from tippers_dagster.cli import build_app
-from tippers_dagster.settings import Settings
+from tippers_dagster.settings import Settings, get_settings
 
 DOCS = (REPOSITORY / "docs" / "data.md").read_text()
 SHAPES = dict(
@@ -44,8 +46,16 @@ FILES = {
     "sightings.jsonl": SIGHTINGS,
     "radacct.csv": Path(__file__).with_name("radacct.csv").read_text(),
 }
-DEVICES = {"FreeRADIUS": [6, 6, 2, 1], "Observations": [1, 1], "Sessions": [1, 1]}
+RADACCT = [6, 6, 2, 1]
+DEVICES = {
+    "FreeRADIUS": RADACCT,
+    "A database": RADACCT,
+    "Observations": [1, 1],
+    "Sessions": [1, 1],
+}
 """Of the campus, in bins of 15 minutes from 9 o'clock."""
+PEOPLE = [(2, 3), (2, 3)]
+"""People and other devices in ``radacct``, likewise."""
 
 
 def test_each_shape_has_an_answer() -> None:
@@ -59,10 +69,20 @@ def test_the_commands_of_each_shape_lead_to_counts(
     monkeypatch.chdir(tmp_path)
     for name, text in FILES.items():
         Path(name).write_text(text)
-    app = build_app(["ingest", "occupancy"])
-    for command in SHAPES[shape].splitlines():
+    app = build_app(["ingest", "occupancy", "connections", "log"])
+    lines = SHAPES[shape].splitlines()
+    for command in [*lines, f"{lines[-1]} --count people"]:
         program, *words = shlex.split(command)
+        if program == "export":
+            name, _, value = words[0].partition("=")
+            monkeypatch.setenv(name, value)
+            get_settings.cache_clear()
+            continue
         assert program == "tippers"
+        if words[:2] == ["connections", "add"]:
+            words = _to_a_file(words)
+        if words[-2:] == ["--count", "people"]:
+            words[words.index("counts.csv")] = "people.csv"
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 0, (command, done.output, done.exception)
     with Path("counts.csv").open() as file:
@@ -71,3 +91,19 @@ def test_the_commands_of_each_shape_lead_to_counts(
     devices = DEVICES[shape.partition(":")[0]]
     assert counts[begins : begins + len(devices)] == devices
     assert sum(counts) == sum(devices)
+    if devices is RADACCT:
+        with Path("people.csv").open() as file:
+            rows = list(csv.DictReader(file))[begins : begins + len(PEOPLE)]
+        found = [(int(r["number_people"]), int(r["number_other_devices"])) for r in rows]
+        assert found == PEOPLE
+
+
+def _to_a_file(words: list[str]) -> list[str]:
+    """The command for a SQLite file instead of a server, with radacct as a table."""
+    with Path("radacct.csv").open() as file, closing(sqlite3.connect("radius.db")) as database:
+        names, *rows = csv.reader(file)
+        database.execute(f"CREATE TABLE radacct ({', '.join(f'{name} TEXT' for name in names)})")
+        marks = ", ".join("?" * len(names))
+        database.executemany(f"INSERT INTO radacct VALUES ({marks})", rows)
+        database.commit()
+    return [*words[:3], "--dialect", "sqlite", "--database", str(Path("radius.db").absolute())]

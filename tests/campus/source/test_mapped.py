@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import os
 import random
 import shutil
 import subprocess
@@ -15,18 +16,22 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
+from tests.conftest import REPOSITORY
 from tests.connections.conftest import PASSWORD, Other, guarded, other  # noqa: F401 (fixtures)
 from tests.occupancy import campus
 from tests.occupancy.campus import compute_all, look_again, stale
 from tippers_dagster.campus.intake.ingest import ingest_file
 from tippers_dagster.campus.intake.log import ingest_log
-from tippers_dagster.campus.log.mapping import read_mapping
+from tippers_dagster.campus.log.guessing import find_mapping
+from tippers_dagster.campus.log.mapping import read_mapping, write_mapping
 from tippers_dagster.campus.source.log_source import ref_of
 from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.catalog import store as catalog_store
 from tippers_dagster.catalog.kinds import LogSource
 from tippers_dagster.catalog.model import Draft
+from tippers_dagster.cli import build_app
 from tippers_dagster.connections import store as connections_store
 from tippers_dagster.errors import SourceError
 from tippers_dagster.occupancy.reading import read_occupancy
@@ -34,6 +39,7 @@ from tippers_dagster.occupancy.sessions import UNDATED
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.stack import doctor
 
 ZONE = ZoneInfo("America/Los_Angeles")
 W1 = "2025-01-06"
@@ -236,6 +242,14 @@ def lake_of(settings: Settings) -> dict[str, bytes]:
     return {key: lake.backend.get(key) for key in lake.list("")}
 
 
+def forget(settings: Settings) -> None:
+    """Empty the session table and the lake."""
+    campus.forget_all(settings)
+    campus.change(settings, "TRUNCATE source.user_ap_trajectory")
+    for key in open_lake(settings).list(""):
+        open_lake(settings).delete(key)
+
+
 def as_csv(rows: list[Row], path: Path) -> Path:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
@@ -266,10 +280,7 @@ def test_a_table_gives_the_same_lake_as_a_file(
     )
     assert max(people["number_people"].to_pylist()) >= 2
 
-    campus.forget_all(stack)
-    campus.change(stack, "TRUNCATE source.user_ap_trajectory")
-    for key in by_file:
-        open_lake(stack).delete(key)
+    forget(stack)
     database = database_of(kind)
     fill(database.engine, rows, times, convert)
     settings = use(stack, database, monkeypatch)
@@ -384,3 +395,109 @@ def test_a_database_is_not_written(
     settings = use(stack, in_sqlite, monkeypatch)
     tracked(settings)
     assert path.read_bytes() == before
+
+
+SHARED = Path(os.environ.get("TIPPERS_SHARED", REPOSITORY.parent / "shared" / "data"))
+AWKWARD = SHARED / "awkward"
+PLACES = ("spaces", "coverage", "space_names")
+SAID = {"day_or_month_first.csv": {"order": "month first"}}
+
+
+@pytest.mark.skipif(not AWKWARD.is_dir(), reason="needs the awkward logs")
+@pytest.mark.parametrize("kind", ["postgresql", "sqlite", "mysql"])
+def test_awkward_logs_as_tables_of_text(
+    stack: Settings,
+    database_of: Callable[[str], Database],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    for table in ("spaces", "coverage"):
+        name = {"coverage": "region_to_coverage"}.get(table, table)
+        ingest_file(stack, name, AWKWARD / f"{table}.csv")
+    database, settings = database_of(kind), stack
+    logs = [path for path in sorted(AWKWARD.glob("*.csv")) if path.stem not in PLACES]
+    assert len(logs) > 8
+    for path in logs:
+        given = find_mapping(path, fields=SAID.get(path.name, {})).mapping
+        assert given is not None, path
+        forget(stack)
+        monkeypatch.delenv("TIPPERS_LOG_SOURCE", raising=False)
+        ingest_log(stack, path, given)
+        tracked(stack)
+        by_file = lake_of(stack)
+        forget(stack)
+        with path.open(newline="") as file:
+            names, *rows = csv.reader(file)
+        with database.engine.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE IF EXISTS wifi")
+            columns = ", ".join(f"{name} varchar(200)" for name in names)
+            connection.exec_driver_sql(f"CREATE TABLE wifi ({columns})")
+            marks = ", ".join(f":{name}" for name in names)
+            values = [dict(zip(names, row, strict=True)) for row in rows]
+            connection.execute(sa.text(f"INSERT INTO wifi VALUES ({marks})"), values)
+        settings = use(stack, database, monkeypatch, mapping=given.as_fields())
+        tracked(settings)
+        assert lake_of(settings) == by_file, path
+        with warehouse_engine(stack).begin() as connection:
+            connection.exec_driver_sql("TRUNCATE tippers.definition CASCADE")
+
+
+def test_the_doctor_says_which_index_is_needed(
+    stack: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    database_of: Callable[[str], Database],
+) -> None:
+    places(stack, tmp_path)
+    database = database_of("postgresql")
+    fill(database.engine, made(1, 5), "timestamp", as_it_is)
+    settings = use(stack, database, monkeypatch)
+
+    def checks() -> list[tuple[str, str]]:
+        return [(check.state, check.text) for check in doctor.CHECKS["log source"](settings)]
+
+    assert checks() == [
+        ("ok", "wifi: wifi of the connection radius can be read"),
+        (
+            "warning",
+            "wifi: no index begins with begins, so all rows are looked at whenever it is checked "
+            "for changes.",
+        ),
+    ]
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE INDEX ON wifi (begins)")
+    assert [state for state, _ in checks()] == ["ok"]
+    fill(database.engine, made(1, 5), "text", as_text)
+    assert "not in one column of times or numbers" in checks()[1][1]
+
+
+def test_commands(
+    stack: Settings, in_sqlite: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    app = build_app(["log", "connections", "ingest"])
+
+    def said(*words: str, code: int = 0) -> str:
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == code, (words, done.output, done.exception)
+        return done.output or str(done.exception)
+
+    fill(in_sqlite.engine, made(1, 30), "TEXT", as_text)
+    database = str(in_sqlite.fields["database"])
+    said("connections", "add", "radius", "--dialect", "sqlite", "--database", database)
+    mapping = tmp_path / "mapping.yaml"
+    write_mapping(mapping, read_mapping(MAPPING), [])
+    add_table = ("--connection", "radius", "--table", "wifi", "--mapping", str(mapping))
+    assert "log preview --source wifi" in said("log", "add", "wifi", *add_table)
+    assert "files" not in said("log", "sources")
+    shown = said("log", "preview", "--source", "wifi")
+    assert "wifi of the connection radius, its first 10,000 rows" in shown
+    assert "kim" not in shown.split("of all rows")[0].split("row  ")[-1]
+    said("log", "add", "exports", "--mapping", str(mapping))
+    path = as_csv(made(2, 30), tmp_path / "export.csv")
+    assert "rows" in said("ingest", "log", str(path), "--source", "exports")
+    assert "no log source other" in said("ingest", "log", str(path), "--source", "other", code=1)
+    wrong = said(
+        "log", "add", "bad", "--connection", "nowhere", "--table", "t", "--preset", "x", code=1
+    )
+    assert "There is no preset x" in wrong

@@ -58,13 +58,15 @@ def check_source(settings: Settings) -> list[SourceProblem]:
     checked if they exist. Every text names the setting that can fix the problem.
     """
     tables = source_tables(settings)
-    existing = _existing_columns(settings, [tables[kind].name for kind in (*_REQUIRED, *_OPTIONAL)])
+    # Sessions may be read from a log source instead.
+    required = _REQUIRED if settings.log_source is None else (SPACES,)
+    existing = _existing_columns(settings, [tables[kind].name for kind in (*required, *_OPTIONAL)])
     found: list[SourceProblem] = []
-    for kind in (*_REQUIRED, *_OPTIONAL):
+    for kind in (*required, *_OPTIONAL):
         columns = existing.get(tables[kind].name)
         if columns is not None:
             found += _wrong_columns(tables[kind], columns)
-        elif kind in _REQUIRED:
+        elif kind in required:
             where = f"{settings.source_schema}.{tables[kind].name}"
             text = f"{_TABLE_SETTINGS[kind]}: the source has no table {where} ({kind})"
             found.append(SourceProblem(kind, text))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
@@ -206,6 +208,20 @@ def open_table(
         _read=read,
         _position=lambda: 0,
     )
+
+
+def write_sample(settings: Settings, source: LogTable, path: Path, rows: int) -> None:
+    """Write the first rows of a log source's table to a Parquet file, to look at.
+
+    Raises
+    ------
+    TippersError
+        The table cannot be read.
+    """
+    with open_table(settings, source, limit=rows) as table:
+        parts = [batch.columns for batch in table.batches(table.names)]
+    empty = pa.table({name: pa.array([], pa.string()) for name in table.names})
+    pq.write_table(pa.concat_tables(parts) if parts else empty, path)
 
 
 def _as_logged(column: Column, source: LogTable) -> Column:
