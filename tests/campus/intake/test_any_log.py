@@ -53,9 +53,8 @@ class Truth:
     def until(self) -> int:
         if self.end is not None:
             return max(self.end, self.start + 1)
-        return max(
-            self.start + 1, self.seen if self.seen is not None else self.start + OPEN_SECONDS
-        )
+        last = self.start + OPEN_SECONDS if self.seen is None else self.seen
+        return max(self.start + 1, last)
 
     @property
     def space(self) -> str:

@@ -198,6 +198,17 @@ def test_malformed_rows_keep_their_numbers(tmp_path: Path, monkeypatch: pytest.M
     assert [row.row_number for row in file.malformed] == [3, 50, 100]
 
 
+def test_rows_may_end_with_a_separator(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("device,when,where\nd1,9:00,r1,\nd2,9:05,r2,\n")
+    found, _, file = read(path)
+    assert [row["where"] for row in found] == ["r1", "r2"]
+    assert file.malformed == []
+    path.write_text("device,when,where\nd1,9:00,r1,\nd2,9:05,r2,more\n")
+    found, _, file = read(path, known=KNOWN)
+    assert [row.row_number for row in file.malformed] == [1, 2]
+
+
 def test_columns_are_found_in_any_letter_case(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("MAC , Start,start \na,1,2\n")
@@ -342,6 +353,17 @@ def test_lists_within_a_record_are_exploded(tmp_path: Path, shape: str) -> None:
         ("bare", None, None, None),
     ]
     assert numbers == [1, 1, 1, 1, 1, 1, 2, 3]
+
+
+def test_lists_are_exploded_within_the_records_of_a_document(tmp_path: Path) -> None:
+    """A document with the list itself is a record; one with records has it in each."""
+    record = {"mac": "m", "stays": [{"ap": "a"}, {"ap": "b"}]}
+    layout = FileLayout(explode=("stays",))
+    for document in ({"meta": {"rc": "ok"}, "data": [record]}, record):
+        path = tmp_path / "log.json"
+        path.write_text(json.dumps(document))
+        found, _, _ = read(path, layout, columns=["mac", "stays.ap"])
+        assert found == [{"mac": "m", "stays.ap": "a"}, {"mac": "m", "stays.ap": "b"}]
 
 
 def test_keys_with_odd_characters(tmp_path: Path) -> None:

@@ -364,7 +364,7 @@ def _written(session: Session, chance: random.Random) -> dict[str, str | None]:
         if person == 0
         else [f"u{person}", f"U{person}@Example.edu", f"u{person}@EXAMPLE.EDU "]
     )
-    never = ["", None, "-", "0000-00-00 00:00:00", "still online", "0", "9999-12-31"]
+    never = ["", None, "-", "0000-00-00 00:00:00", "still online", "(active)", "\N{EM DASH}", "0"]
     return {
         "device": chance.choice(_spellings(f"001a2b3c4d{device:02x}")),
         "access_point": chance.choice(_spellings(f"0211223344{place:02x}"))

@@ -486,3 +486,8 @@ def test_any_text_has_the_same_meaning_alone_and_among_others(texts: list[str | 
     alone = [read(text, kind=pa.string()) for text in texts]
     assert together.us.tolist() == [int(one.us[0]) for one in alone]
     assert together.state.tolist() == [int(one.state[0]) for one in alone]
+
+
+def test_floats_of_32_bits_hold_no_times() -> None:
+    with pytest.raises(BadInput, match="of the type float"):
+        read(1736269200.0, kind=pa.float32())

@@ -43,6 +43,8 @@ class Dialect:
     lines_above: int = 0
     """Lines that are not blank above the column names."""
     has_names: bool = True
+    ends_with_separator: bool = False
+    """Whether each row has an empty field after that of the last column."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class _Candidate:
     """Which row has the column names."""
     is_known: bool
     """Whether these are names that were expected."""
+    is_longer: bool
+    """Whether rows end with a separator, which the line of names does not."""
 
     @property
     def rank(self) -> tuple[bool, bool, bool, float]:
@@ -108,7 +112,13 @@ def find_dialect(
         columns = tuple(f"column {at}" for at in range(1, best.width + 1))
         return Dialect(best.separator, columns, skipped + best.rows[0][0], 0, False)
     _, end, header = best.rows[best.header]
-    return Dialect(best.separator, tuple(header), skipped + end, best.header)
+    return Dialect(
+        best.separator,
+        tuple(header),
+        skipped + end,
+        best.header,
+        ends_with_separator=best.is_longer,
+    )
 
 
 def _candidate(
@@ -126,10 +136,14 @@ def _candidate(
     if len(rows) > 1 and (len(rows) > EXAMINED_ROWS or not whole):
         rows.pop()  # it may be cut
     if names:
-        return _Candidate(separator, rows, len(names), None, False)
+        return _Candidate(separator, rows, len(names), None, False, False)
+    longer = _longer_by_nothing([fields for _, _, fields in rows])
+    for at in longer:
+        rows[at] = (*rows[at][:2], rows[at][2][:-1])
     expected = [at for at, (_, _, fields) in enumerate(rows) if _has_any(fields, known)]
     if expected:
-        return _Candidate(separator, rows, len(rows[expected[0]][2]), expected[0], True)
+        width = len(rows[expected[0]][2])
+        return _Candidate(separator, rows, width, expected[0], True, bool(longer))
     counts = Counter(len(fields) for _, _, fields in rows)
     width = max(counts, key=lambda count: (counts[count], count), default=0)
     found = (
@@ -137,7 +151,17 @@ def _candidate(
         for at, (_, _, fields) in enumerate(rows)
         if len(fields) == width and _looks_like_names(fields)
     )
-    return _Candidate(separator, rows, width, next(found, None), False)
+    return _Candidate(separator, rows, width, next(found, None), False, bool(longer))
+
+
+def _longer_by_nothing(rows: list[list[str]]) -> list[int]:
+    """The rows that have one field more than the line of names, if it is empty in all of them."""
+    widest = max(map(len, rows), default=0)
+    found = [at for at, fields in enumerate(rows) if len(fields) == widest]
+    if widest < 3 or any(rows[at][-1] for at in found):
+        return []
+    above = rows[found[0] - 1] if found[0] else []
+    return found if len(above) == widest - 1 and _looks_like_names(above) else []
 
 
 def _has_any(fields: list[str], known: Collection[Names]) -> bool:

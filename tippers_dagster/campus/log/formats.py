@@ -211,13 +211,14 @@ def _open_csv(
         with file.errors():
             head[: dialect.start].decode()
     names = list(dialect.names)
+    fields = len(names) + dialect.ends_with_separator
 
     def read(chosen: Mapping[str, str], malformed: list[Malformed]) -> Iterator[Batch]:
         with csv_rows.csv_errors(file):
             content.read(dialect.start)
         wanted = {names.index(theirs): ours for theirs, ours in chosen.items()}
         return csv_rows.read_batches(
-            file, content, len(names), wanted, malformed, separator=dialect.separator
+            file, content, fields, wanted, malformed, separator=dialect.separator
         )
 
     description = _described(_csv_kind(dialect), file)

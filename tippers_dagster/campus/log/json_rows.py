@@ -93,7 +93,7 @@ class JsonRows:
         self._file, self._explode = file, tuple(explode)
         head = file.head(BLOCK_BYTES)
         whole = len(head) < BLOCK_BYTES
-        self.shape = _shape(file, head, whole, records, bool(explode))
+        self.shape = _shape(file, head, whole, records, self._explode)
         self.paths = self._paths(head, whole=whole)
         """The path of each column, by its name."""
         if not self.paths and not whole:
@@ -239,13 +239,19 @@ class JsonRows:
         return found
 
 
-def _shape(file: TextFile, head: bytes, whole: bool, records: Path, exploded: bool) -> Shape:
+def _shape(
+    file: TextFile, head: bytes, whole: bool, records: Path, explode: Sequence[Path]
+) -> Shape:
     mark = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
     text = head[mark:].decode("utf-8", "surrogateescape")
     is_list = text.lstrip(_WHITE).startswith("[")
     end = None if is_list else first_document(text)
     is_single = whole and end is not None and not text[end:].strip(_WHITE)
-    if records or is_list or (not exploded and (end is None or is_single)):
+    # A document with the list that is taken apart is a record itself.
+    is_record = bool(explode) and (
+        not is_single or any(path[:1] == explode[0][:1] for path in paths_of(text, frozenset()))
+    )
+    if records or is_list or (not is_record and (end is None or is_single)):
         found = list_of_records(text, records or None)
         if found is not None:
             before = text[: found[0]].encode("utf-8", "surrogateescape")

@@ -30,7 +30,7 @@ WORDS = frozenset(
         *("not ended", "not yet", "associated"),
     }
 )
-"""Texts in lower case, without the blanks around them."""
+"""Texts in lower case, without the blanks and brackets around them."""
 
 _FIRST_YEAR = dt.date(1, 1, 1)
 _EPOCH = dt.date(1970, 1, 1)

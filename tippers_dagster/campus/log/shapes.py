@@ -38,7 +38,7 @@ _SHAPE_OF = bytes(_TABLE)
 # Blanks and signs that look like those of ASCII: JavaScript writes a narrow one before AM and PM.
 _LOOKS_LIKE = (
     ("[\u00a0\u2000-\u200a\u202f\u205f\u3000]", " "),
-    ("[\u2212]", "-"),
+    ("[\u2010-\u2015\u2212]", "-"),
     ("[\u200e\u200f\u2060\ufeff]", ""),
 )
 

@@ -117,7 +117,7 @@ _SPANS = (
 def time_form(shape: str) -> TimeForm | None:
     """What a shape means as a time; None if it means none."""
     word = shape.strip()
-    if not word or word in WORDS:
+    if not word or word.strip("()[] ") in WORDS:
         return TimeForm((), NEVER if word else BLANK)
     match = _pattern().fullmatch(shape)
     if match is None:

@@ -46,6 +46,7 @@ _FAR = 9_200_000_000_000_000_000
 """Times further away than this (in microseconds) are taken as this; offsets can be added to it."""
 
 _FLOATS_ARE_EXACT = 2**53
+_SINGLES_ARE_EXACT = 2**24
 """Below this, floats hold all whole numbers."""
 
 _YEAR_10000 = 253_402_300_800
@@ -286,6 +287,11 @@ def _of_floats(chunk: pa.Array, clock: LocalClock, order: Order | None) -> _Read
     Floats are whole numbers, too, where a column of these has missing values; NaN is missing.
     """
     values = chunk.cast(pa.float64()).fill_null(np.nan).to_numpy()
+    if chunk.type != pa.float64() and (np.abs(values) > _SINGLES_ARE_EXACT).any():
+        raise BadInput(
+            f"Times are numbers of the type {chunk.type}, which has no seconds of today.",
+            "Write them as whole numbers, or as floating numbers of 64 bits.",
+        )
     whole = (np.abs(values) < _FLOATS_ARE_EXACT) & (np.rint(values) == values)
     numbers = pa.array(np.where(whole, values, 0).astype(np.int64), mask=~whole)
     reading = _of_texts(numbers.cast(pa.string()), clock, order)
