@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tippers_dagster.campus.local_time import MICRO
 from tippers_dagster.campus.source.load import read_source
 from tippers_dagster.campus.source.schema import (
     PERSON,
     SESSIONS,
+    TEXT,
     TRUTH_OCCUPANCY,
     source_tables,
 )
@@ -164,27 +166,44 @@ def _sessions(settings: Settings, first: dt.date, last: dt.date) -> pa.Table:
     seconds, and whether the start has a fraction of a second (0 or 1), as the end of an open
     session then has, too.
     """
+    rows = _session_rows(settings, first, last)
+    session = ["mac_address", "sensor_id", "space_id", "start_time"]
+    once = rows.group_by(session).aggregate([("end_time", "max"), ("person", "max")])
+    start, end = (once[name].cast(pa.int64()) for name in ("start_time", "end_time_max"))
+    whole, fraction = np.divmod(start.to_numpy(), MICRO)
+    return pa.table(
+        {
+            "mac_address": once["mac_address"],
+            "space_id": once["space_id"],
+            "person": once["person_max"],
+            "start_wall": whole,
+            "fraction": (fraction > 0).astype(np.int64),
+            "end_wall": pc.divide(pc.add(end, MICRO - 1), MICRO),
+        }
+    )
+
+
+def _session_rows(settings: Settings, first: dt.date, last: dt.date) -> pa.Table:
+    """Rows of the session table, with every row of a session of which an open one may touch the
+    local days.
+    """
     table = source_tables(settings)[SESSIONS]
-    mac, space = table.column("mac_address"), table.column("space_id")
-    start, end = table.column("start_time"), table.column("end_time")
+    mac, start, end = (table.column(n) for n in ("mac_address", "start_time", "end_time"))
+    begin = dt.datetime.combine(first, dt.time())
     # On the wall clock, a change of the clocks included.
     open_limit = settings.open_session_seconds + 3600
-    ended = f"coalesce(max({end}), {start} + interval '{open_limit} s')"
-    begin = dt.datetime.combine(first, dt.time())
     longest = max(settings.longest_session_seconds, open_limit)
     since, reaching = (begin - dt.timedelta(seconds=s) for s in (longest, open_limit))
+    columns = ", ".join(
+        f"{table.column(name)}{'::text' if kind == TEXT else ''} AS {name}"
+        for name, kind in table.types.items()
+    )
     return read_source(
         settings,
-        f"SELECT {mac}::text AS mac_address, {space}::text AS space_id, max({PERSON}) AS person, "
-        f"floor(extract(epoch FROM {start}))::bigint AS start_wall, "
-        f"(date_trunc('second', {start}) < {start})::int::bigint AS fraction, "
-        f"ceil(extract(epoch FROM max({end})))::bigint AS end_wall FROM {table.sql} "
-        # With every row of a session of which an open one reaches the days.
+        f"SELECT {columns}, {PERSON} FROM {table.sql} "
         f"WHERE {start} < timestamp '{last}' AND {start} >= timestamp '{since}' "
         f"AND ({start} >= timestamp '{reaching}' OR {end} >= timestamp '{begin}') "
-        f"AND {mac}::text <> '' AND ({end} IS NULL OR {end} >= {start}) "
-        f"GROUP BY {mac}, {table.column('sensor_id')}, {space}, {start} "
-        f"HAVING {ended} >= timestamp '{begin}'",
+        f"AND {mac}::text <> '' AND ({end} IS NULL OR {end} >= {start})",
     )
 
 

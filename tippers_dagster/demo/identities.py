@@ -67,36 +67,25 @@ def evaluate_identities(settings: Settings) -> list[Identified]:
         return []
     devices = read_counts(*asked, settings=settings).counts
     estimates = _estimates(settings, truth, spaces)
-    return [
-        _identified(
-            tree.names[tree.position(space)],
-            *(
-                counts[truth.held_out].astype(np.float64)
-                for counts in (truth.every(space), people.counts[i], people.others[i], devices[i])
-            ),
-            estimates[i][truth.held_out] if estimates else None,
+    found = []
+    for i, space in enumerate(spaces):
+        true, known, others, every = (
+            counts[truth.held_out].astype(np.float64)
+            for counts in (truth.every(space), people.counts[i], people.others[i], devices[i])
         )
-        for i, space in enumerate(spaces)
-    ]
-
-
-def _identified(
-    name: str,
-    people: NDArray[np.float64],
-    known: NDArray[np.float64],
-    others: NDArray[np.float64],
-    devices: NDArray[np.float64],
-    estimate: NDArray[np.float64] | None,
-) -> Identified:
-    return Identified(
-        space=name,
-        people=float(people.mean()),
-        known=float(known.mean()),
-        others=float(others.mean()),
-        error=errors(known + others, people).mae,
-        devices_error=errors(devices, people).mae,
-        estimate_error=None if estimate is None else errors(estimate, people).mae,
-    )
+        estimate = estimates[i][truth.held_out] if estimates else None
+        found.append(
+            Identified(
+                space=tree.names[tree.position(space)],
+                people=float(true.mean()),
+                known=float(known.mean()),
+                others=float(others.mean()),
+                error=errors(known + others, true).mae,
+                devices_error=errors(every, true).mae,
+                estimate_error=None if estimate is None else errors(estimate, true).mae,
+            )
+        )
+    return found
 
 
 def _campus_and_building(tree: SpaceTree, truth: Truth) -> list[str]:
