@@ -174,7 +174,7 @@ def test_some_phones_change_their_address(campus: Campus, sessions: pd.DataFrame
         assert per_device.max() > min(3, OPTIONS.days // period)
 
 
-def test_user_names(campus: Campus, rows: dict[str, pa.Table], sessions: pd.DataFrame) -> None:
+def test_user_names(campus: Campus, sessions: pd.DataFrame) -> None:
     """Devices of people who log in show their names, spelled in several ways, or nobody's."""
     names = dict(
         zip(campus.people.ids, name_of(pa.array(campus.people.ids)).to_pylist(), strict=True)

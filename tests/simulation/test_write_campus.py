@@ -147,6 +147,8 @@ def test_the_command_line(
     assert "UNDERGRAD" in shown
     assert "STATIC" in shown
     assert "unusable" in shown
+    assert "randomised" in shown
+    assert "of them repeated" in shown
     with pytest.raises(SystemExit) as refused:
         main()
     assert refused.value.code == 1

@@ -28,9 +28,9 @@ MAKERS = {
     PHONE: ("8c:f5:a3", "5c:0a:5b", "94:65:2d", "f8:8f:ca", "3c:5a:b4", "64:09:80"),
 }
 RANDOMISED_SHARE = np.array([0.0, 0.08, 0.88])
-"""Share of each type of device that make up an address for this network."""
+"""Share of the devices of each type that make up an address for this network."""
 CHANGES = ((14, 0.02), (1, 0.002))
-"""Days after which some phones make up another address, and how many of the phones."""
+"""Days after which some phones make up another address, and the share of these phones."""
 
 REALM, DOMAIN = "campus.example", "CAMPUS"
 USER_NAMES = UserNames(own_realms=(REALM, DOMAIN))
@@ -131,7 +131,7 @@ def name_of(person_ids: pa.Array) -> pa.Array:
 
 
 def _periods(kind: Ints, rng: np.random.Generator) -> Ints:
-    """Days after which each device changes its address; 0 for never. There is one of each kind."""
+    """Days after which each device changes its address; 0 for never. Some phone has each period."""
     phones = rng.permutation(np.flatnonzero(kind == PHONE))
     period, taken = np.zeros(len(kind), np.int64), 0
     for days, share in CHANGES:
