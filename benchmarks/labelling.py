@@ -89,20 +89,22 @@ def load_without_last_day(settings: Settings, campus: Campus) -> pa.Table:
     from tippers_dagster.campus.source.creation import create_source_schema
     from tippers_dagster.campus.source.load import create_session_indexes, load_transaction
     from tippers_dagster.campus.source.schema import SESSIONS, source_tables
+    from tippers_dagster.simulation.write import SourceRows
 
     create_source_schema(settings)
     tables = source_tables(settings)
     options = campus.options
     last = dt.datetime.combine(options.start, dt.time()) + dt.timedelta(days=options.days - 1)
-    held = []
+    held, as_stored = [], SourceRows(settings, campus)
     with load_transaction(settings) as load:
         for kind, rows in campus.tables.items():
             load.copy_in(tables[kind], rows)
         for batch in campus.batches():
             if batch.kind == SESSIONS:
-                late = pc.fill_null(pc.greater_equal(batch.rows["start_time"], last), False)
-                load.copy_in(tables[SESSIONS], batch.rows.filter(pc.invert(late)))
-                held.append(batch.rows.filter(late))
+                rows = as_stored(batch)
+                late = pc.fill_null(pc.greater_equal(rows["start_time"], last), False)
+                load.copy_in(tables[SESSIONS], rows.filter(pc.invert(late)))
+                held.append(rows.filter(late))
         create_session_indexes(load, settings)
     return pa.concat_tables(held)
 

@@ -138,6 +138,8 @@ def test_a_campus_is_simulated_computed_and_equal_to_the_truth(
     bins = read_source(demo_home, count)["n"][0].as_py()
     spaces = read_source(demo_home, "SELECT count(*) AS n FROM source.space")["n"][0].as_py()
     assert f"all {bins:,} counts of all {spaces:,} spaces are equal" in shown
+    assert "a simple recount of the sessions: devices, people and other devices in all " in shown
+    assert re.search(r"Campus: [\d.]+ people; [\d.]+ known by user name, and [\d.]+ other", shown)
     assert "Campus's busiest hour: " in shown
     assert "Hall" in shown
     assert "devices" in shown
@@ -269,7 +271,9 @@ def test_a_smartspec_scenario_equals_the_recount_and_can_be_repeated(
 ) -> None:
     folder = str(shared_data / "smartspec")
     assert run(monkeypatch, "demo", "--smartspec", folder) == 0
-    assert "a simple recount of the ingested sessions: all " in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Compared with a simple recount of the sessions: devices, people and other" in shown
+    assert "Compared with the simulated truth" not in shown
     assert not prepare_smartspec(stack, Path(folder), lambda *_: None), "it is there already"
     assert run(monkeypatch, "demo", *TINY) == 1
 

@@ -14,6 +14,7 @@ from tippers_dagster.campus.source.schema import TRUTH_DEVICE, source_tables
 from tippers_dagster.campus.spaces.tracking import track
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.demo.headcounts import LEVELS, WAYS, NoTruth, evaluate_people, head_counts
+from tippers_dagster.demo.identities import evaluate_identities
 from tippers_dagster.people.counts.head_counts import import_head_counts, read_head_counts
 from tippers_dagster.platform.table_files import write_table
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -68,9 +69,31 @@ def test_phones_are_closer_to_people_than_devices(campus: Settings, tmp_path: Pa
     assert done.new == taken.num_rows == read_head_counts(campus).num_rows
 
 
+def test_user_names_bring_counts_closer_to_people(campus: Settings) -> None:
+    whole, building = evaluate_identities(campus)
+    assert whole.space == "Campus"
+    assert building.space in load_tree(campus).names
+    for one in (whole, building):
+        assert 0.3 * one.people < one.known < one.people
+        assert one.error < one.devices_error
+        assert one.estimate_error is None
+    assert building.people < whole.people
+
+
+def test_without_user_names_they_add_nothing(stack: Settings) -> None:
+    options = CampusOptions(people=40, buildings=1, days=2, start=FIRST, logins=0)
+    write_campus(stack, simulate_campus(options))
+    (root,) = load_tree(stack).roots
+    track(stack, space=root, start=FIRST, end=FIRST + dt.timedelta(2))
+    compute_all(stack)
+    assert evaluate_identities(stack) == []
+
+
 def test_without_a_truth_nothing_is_evaluated(stack: Settings) -> None:
     start = dt.datetime.combine(FIRST, dt.time(9))
     seen = Seen("02:00:00:00:00:01", "r1", start, start + dt.timedelta(hours=1))
     fill(stack, {"hall": None, "r1": "hall"}, [seen])
     with pytest.raises(NoTruth):
         evaluate_people(stack)
+    with pytest.raises(NoTruth):
+        evaluate_identities(stack)

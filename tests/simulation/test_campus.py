@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from tippers_dagster.campus.log.people import UserNames, persons
 from tippers_dagster.campus.source.schema import (
     FACULTY_DATA,
     REGION_TO_COVERAGE,
@@ -23,7 +24,11 @@ from tippers_dagster.campus.source.schema import (
 from tippers_dagster.errors import BadInput
 from tippers_dagster.simulation import Campus, CampusOptions, simulate_campus
 from tippers_dagster.simulation.days import on_calendar, true_stays
+from tippers_dagster.simulation.identities import ANONYMOUS, USER_NAMES, name_of
+from tippers_dagster.simulation.people import LAPTOP, NOBODY, PERSON_TYPES, PHONE, STATIC
 
+KEY = bytes(range(32))
+SESSION = ["mac_address", "sensor_id", "space_id", "start_time"]
 OPTIONS = CampusOptions(people=400, buildings=2, days=35, start=dt.date(2025, 2, 17), seed=3)
 
 
@@ -46,12 +51,11 @@ def rows(campus: Campus) -> dict[str, pa.Table]:
 
 @pytest.fixture(scope="module")
 def sessions(campus: Campus, rows: dict[str, pa.Table]) -> pd.DataFrame:
-    """Usable sessions with their device, person and room."""
+    """Usable sessions, each once, with their device, person and room."""
     frame = rows[SESSIONS].to_pandas()
-    frame = frame[frame.mac_address.fillna("").ne("")]
-    frame = frame[frame.end_time.isna() | (frame.end_time >= frame.start_time)]
-    spaces = campus.tables[SPACES].to_pandas()
-    frame = frame[frame.space_id.isin(spaces.space_id)]
+    # A closed row stands for the open one of the same session.
+    frame = frame.sort_values("end_time", ascending=False, kind="stable")
+    frame = _usable(campus, frame).drop_duplicates(SESSION).sort_values("start_time")
     devices = campus.tables[TRUTH_DEVICE].to_pandas()
     people = campus.tables[TRUTH_PERSON].to_pandas()
     kinds = campus.tables[SPACE_METADATA].to_pandas().rename(columns={"roomid": "space_id"})
@@ -59,6 +63,12 @@ def sessions(campus: Campus, rows: dict[str, pa.Table]) -> pd.DataFrame:
     frame["hours"] = (frame.end_time - frame.start_time).dt.total_seconds() / 3600
     frame["day"] = frame.start_time.dt.normalize()
     return frame
+
+
+def _usable(campus: Campus, rows: pd.DataFrame) -> pd.DataFrame:
+    rows = rows[rows.mac_address.fillna("").ne("")]
+    rows = rows[rows.end_time.isna() | (rows.end_time >= rows.start_time)]
+    return rows[rows.space_id.isin(campus.tables[SPACES]["space_id"].to_pylist())]
 
 
 def test_the_same_options_give_the_same_rows(campus: Campus, rows: dict[str, pa.Table]) -> None:
@@ -116,31 +126,109 @@ def test_sessions_are_where_their_access_point_covers(
 
 
 def test_devices_of_people(campus: Campus) -> None:
-    devices = campus.tables[TRUTH_DEVICE].to_pandas()
+    people, devices = campus.people, campus.devices
+    assert set(np.array(PERSON_TYPES)[people.type]) == set(PERSON_TYPES)
+    assert ((devices.person == NOBODY) == (devices.type == STATIC)).all()
+    phones, laptops = (
+        np.bincount(devices.person[devices.type == kind], minlength=people.count)
+        for kind in (PHONE, LAPTOP)
+    )
+    assert set(phones) == {1, 2}
+    assert set(laptops) == {0, 1}
+    assert 0.6 < laptops.mean() < 0.95
+
+
+def test_the_truth_has_a_row_per_address(campus: Campus) -> None:
+    truth = campus.tables[TRUTH_DEVICE].to_pandas()
     people = campus.tables[TRUTH_PERSON].to_pandas()
-    assert devices.mac_address.is_unique
-    assert devices.mac_address.str.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}").all()
-    assert set(people.person_type) == {"UNDERGRAD", "GRAD", "FACULTY", "STAFF", "VISITOR"}
-    assert devices.person_id.isna().eq(devices.device_type == "STATIC").all()
-    carried = devices.dropna()
-    assert set(carried.person_id) == set(people.person_id)
-    per_person = carried.groupby(["person_id", "device_type"]).size().unstack(fill_value=0)
-    assert per_person.PHONE.between(1, 2).all()
-    assert per_person.LAPTOP.between(0, 1).all()
-    assert 0.6 < per_person.LAPTOP.mean() < 0.95
-    second_digit = devices.mac_address.str[1]
-    assert second_digit.isin(list("26ae")).eq(devices.device_type == "PHONE").all()
+    assert truth.mac_address.is_unique
+    assert truth.mac_address.str.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}").all()
+    assert truth.person_id.isna().eq(truth.device_type == "STATIC").all()
+    assert set(truth.person_id.dropna()) == set(people.person_id)
+    randomised = truth.mac_address.str[1].isin(list("26ae")).groupby(truth.device_type).mean()
+    assert randomised.STATIC == 0
+    assert 0.02 < randomised.LAPTOP < 0.2
+    assert 0.8 < randomised.PHONE < 0.98
 
 
-def test_unusable_and_odd_rows_have_their_share(
+def test_some_phones_change_their_address(campus: Campus, sessions: pd.DataFrame) -> None:
+    """Every two weeks, or daily; each address is used within one period."""
+    identities, devices = campus.identities, campus.devices
+    addresses = pd.DataFrame(
+        {
+            "mac_address": identities.addresses.to_pylist(),
+            "device": np.repeat(np.arange(len(devices.type)), np.diff(identities.first)),
+        }
+    )
+    addresses["period"] = identities.period[addresses.device]
+    assert addresses[addresses.period == 0].device.is_unique
+    changing = addresses[addresses.period > 0]
+    assert (devices.type[changing.device] == PHONE).all()
+    assert (identities.period > 0).sum() < 0.05 * OPTIONS.people
+    used = sessions.merge(changing).groupby(["period", "device", "mac_address"]).day
+    spans = ((used.max() - used.min()).dt.days + 1).groupby("period").max()
+    assert spans[1] == 1
+    assert 8 < spans[14] <= 14
+    for period in (1, 14):
+        per_device = used.first().loc[period].groupby("device").size()
+        assert per_device.max() > min(3, OPTIONS.days // period)
+
+
+def test_user_names(campus: Campus, sessions: pd.DataFrame) -> None:
+    """Devices of people who log in show their names, spelled in several ways, or nobody's."""
+    names = dict(
+        zip(campus.people.ids, name_of(pa.array(campus.people.ids)).to_pylist(), strict=True)
+    )
+    expected = persons(pa.array(sessions.person_id.map(names)), UserNames(), KEY).to_pandas()
+    found = persons(pa.array(sessions.user_name.astype(str)), USER_NAMES, KEY).to_pandas()
+    known = found.notna()
+    assert (found[known] == expected[known]).all()
+    assert found[sessions.person_id.isna().to_numpy()].isna().all()
+    names_of_one = sessions[known.to_numpy()].groupby("person_id").user_name
+    assert 1.2 < names_of_one.nunique().mean() < 3
+    # Who logs in does so with all devices, some sessions of which show the outer identity.
+    by_person = known.groupby(sessions.person_id.to_numpy()).mean()
+    assert 0.65 < (by_person > 0).mean() < 0.85
+    by_device = known.groupby(sessions.mac_address.to_numpy()).mean()
+    assert 0.02 < ((by_device > 0) & (by_device < 1)).mean() < 0.25
+    anonymous = sessions.user_name == ANONYMOUS
+    assert set(sessions.person_id[anonymous]) <= set(by_person.index)
+    machines = sessions.user_name[sessions.person_id.isna()].astype(str)
+    assert {"host/pc-", "PC-", ""} == set(machines.str.extract("^([a-zA-Z/]+-)?")[0].fillna(""))
+
+
+@pytest.mark.parametrize("logins", [0.0, 1.0])
+def test_nobody_or_everybody_logs_in(logins: float) -> None:
+    campus = simulate_campus(CampusOptions(people=40, buildings=1, days=1, logins=logins))
+    carried = campus.devices.person != NOBODY
+    names = np.array(campus.identities.user_names)[campus.identities.users[:-1]]
+    assert ((names[carried] != "") == bool(logins)).all()
+
+
+def test_unusable_repeated_and_odd_rows_have_their_share(
     campus: Campus, rows: dict[str, pa.Table], sessions: pd.DataFrame
 ) -> None:
     total = rows[SESSIONS].num_rows
-    reported = sum(sum(batch.unusable.values()) for batch in campus.batches())
-    assert reported == total - len(sessions)
-    assert 0.001 < reported / total < 0.003
+    batches = list(campus.batches())
+    unusable = sum(sum(batch.unusable.values()) for batch in batches)
+    repeated = sum(batch.repeated for batch in batches)
+    assert unusable + repeated == total - len(sessions)
+    assert 0.001 < unusable / total < 0.003
+    assert 0.004 < repeated / total < 0.008
     assert 0.001 < sessions.end_time.isna().mean() < 0.004
     assert 0.002 < (sessions.hours == 0).mean() < 0.01
+
+
+def test_repeated_rows_are_open_first_or_equal(campus: Campus, rows: dict[str, pa.Table]) -> None:
+    logged = _usable(campus, rows[SESSIONS].to_pandas())
+    rows_of = logged[logged.duplicated(SESSION, keep=False)].groupby(SESSION, sort=False)
+    first, last = rows_of.nth(0).reset_index(drop=True), rows_of.nth(-1).reset_index(drop=True)
+    assert rows_of.size().max() == 2
+    assert (first.user_name == last.user_name).all()
+    was_open = first.end_time.isna() & last.end_time.notna()
+    equal = (first.end_time == last.end_time) | (first.end_time.isna() & last.end_time.isna())
+    assert (was_open | equal).all()
+    assert was_open.sum() > equal.sum() > 0
 
 
 def test_local_times_exist_and_lie_within_the_days(sessions: pd.DataFrame) -> None:
@@ -261,11 +349,12 @@ def test_blocks_of_people_share_no_device() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"people": 3}, {"buildings": 0}, {"days": 0}, {"seed": -1}, {"people": 20}]
+    "wrong",
+    [{"people": 3}, {"buildings": 0}, {"days": 0}, {"seed": -1}, {"people": 20}, {"logins": 1.5}],
 )
-def test_sizes_out_of_range_are_refused(wrong: dict[str, int]) -> None:
+def test_sizes_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(BadInput, match=f"--{next(iter(wrong))}"):
-        CampusOptions(**wrong)
+        CampusOptions(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("days", [1, 5, 8])

@@ -47,7 +47,7 @@ def _recount(campus: Campus, sessions: pa.Table) -> Counts:
     zone = ZoneInfo(campus.options.timezone)
     parents = {row["space_id"]: row["parent_space_id"] for row in campus.tables[SPACES].to_pylist()}
     devices: dict[tuple[str, int], set[str]] = defaultdict(set)
-    for row in sessions.to_pylist():
+    for row in _one_per_session(sessions.to_pylist()):
         if not row["mac_address"] or row["space_id"] not in parents:
             continue
         start = int(row["start_time"].replace(tzinfo=zone).timestamp())
@@ -55,14 +55,25 @@ def _recount(campus: Campus, sessions: pa.Table) -> Counts:
             end = start + campus.options.open_session_seconds
         else:
             end = int(row["end_time"].replace(tzinfo=zone).timestamp())
-        if end < start:
-            continue
         for begin in _hours(start, max(end, start + 1), zone):
             space = row["space_id"]
             while space is not None:
                 devices[space, begin].add(row["mac_address"])
                 space = parents[space]
     return {key: len(macs) for key, macs in devices.items()}
+
+
+def _one_per_session(rows: list[dict]) -> list[dict]:
+    """A closed row stands for an open one, and equal rows are one."""
+    kept: dict[tuple, dict] = {}
+    for row in rows:
+        session = (row["mac_address"], row["sensor_id"], row["space_id"], row["start_time"])
+        if row["end_time"] is not None and row["end_time"] < row["start_time"]:
+            continue
+        if session not in kept or kept[session]["end_time"] is None:
+            kept[session] = row
+    assert len(kept) < len(rows), "some sessions have several rows"
+    return list(kept.values())
 
 
 def _hours(start: int, end: int, zone: ZoneInfo) -> list[int]:

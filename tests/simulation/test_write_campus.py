@@ -3,19 +3,24 @@
 import datetime as dt
 import sys
 
+import pyarrow as pa
 import pytest
 
+from tippers_dagster.campus.log.people import UserNames, persons
 from tippers_dagster.campus.source.load import read_source
 from tippers_dagster.campus.source.schema import (
     SESSIONS,
+    TRUTH_DEVICE,
     TRUTH_HEADCOUNT,
     TRUTH_OCCUPANCY,
     source_tables,
 )
 from tippers_dagster.cli import main
 from tippers_dagster.errors import BadInput, SourceError
+from tippers_dagster.platform.keys import device_key
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.simulation import CampusOptions, simulate_campus, write_campus
+from tippers_dagster.simulation.identities import name_of
 
 SMALL = CampusOptions(people=60, buildings=1, days=8, start=dt.date(2025, 3, 5))
 
@@ -31,12 +36,35 @@ def test_everything_is_written_and_reported(stack: Settings) -> None:
     assert {kind: _count(stack, kind) for kind in source_tables(stack)} == dict(report.rows)
     assert min(report.rows.values()) > 0
     assert sum(report.people.values()) == 60
-    assert sum(report.devices.values()) == report.rows["truth_device"]
+    assert sum(report.devices.values()) < report.rows["truth_device"]
+    assert sum(report.addresses.values()) == report.rows["truth_device"]
+    assert set(report.addresses) == {"universal", "randomised"}
+    assert report.repeated > 0
     assert done == sorted(done)
     assert done[-1] == 1.0
     campus = simulate_campus(SMALL)
     expected = sum(b.rows.num_rows for b in campus.batches() if b.kind == TRUTH_HEADCOUNT)
     assert report.rows[TRUTH_HEADCOUNT] == expected
+
+
+def test_persons_are_stored_and_their_names_are_not(stack: Settings) -> None:
+    write_campus(stack, simulate_campus(SMALL))
+    tables = source_tables(stack)
+    rows = read_source(
+        stack,
+        f"SELECT DISTINCT s.person, d.person_id FROM {tables[SESSIONS].sql} s "
+        f"JOIN {tables[TRUTH_DEVICE].sql} d USING (mac_address) WHERE s.person IS NOT NULL",
+    )
+    names = name_of(rows["person_id"].combine_chunks())
+    expected = persons(names, UserNames(), device_key(stack)).view(pa.int64())
+    assert rows["person"].combine_chunks().equals(expected)
+    assert 20 < rows.num_rows < 60
+    stored = read_source(
+        stack,
+        "SELECT table_name, column_name FROM information_schema.columns "
+        "WHERE table_schema = 'source' AND column_name LIKE '%user%'",
+    )
+    assert stored.num_rows == 0
 
 
 def test_local_times_do_not_follow_the_database_session(stack: Settings) -> None:
@@ -119,6 +147,8 @@ def test_the_command_line(
     assert "UNDERGRAD" in shown
     assert "STATIC" in shown
     assert "unusable" in shown
+    assert "randomised" in shown
+    assert "of them repeated" in shown
     with pytest.raises(SystemExit) as refused:
         main()
     assert refused.value.code == 1

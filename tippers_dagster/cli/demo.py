@@ -121,16 +121,19 @@ def _show_buildings(console: Console, found: Demonstration) -> None:
 
 
 def _show_comparison(console: Console, found: Demonstration) -> None:
-    if found.against == "truth":
-        against = "the simulated truth"
-    else:
-        against = "a simple recount of the ingested sessions"
-    console.print(
-        f"Compared with {against}: all {found.equal:,} counts of all {len(found.tree):,} spaces "
-        "are equal, and none is missing.\n",
-        style="bold green",
-        highlight=False,
-    )
+    spaces, recounted = f"{len(found.tree):,}", f"{found.recounted_bins:,}"
+    lines = [
+        f"Compared with a simple recount of the sessions: devices, people and other devices in all "
+        f"{recounted} bins of all {spaces} spaces are equal, and none is missing.\n"
+    ]
+    if found.true_bins is not None:
+        lines.insert(
+            0,
+            f"Compared with the simulated truth: all {found.true_bins:,} counts of all {spaces} "
+            "spaces are equal, and none is missing.",
+        )
+    for line in lines:
+        console.print(line, style="bold green", highlight=False)
 
 
 def _show_levels(console: Console, found: Demonstration) -> None:

@@ -21,6 +21,8 @@ def show_learned(console: Console, found: Demonstration) -> None:
         _show_classifiers(console, found)
     if found.people:
         _show_people(console, found)
+    if found.identities:
+        _show_identities(console, found)
     if found.forecasts is not None:
         _show_forecasts(console, found.forecasts, found)
 
@@ -93,6 +95,27 @@ def _show_people(console: Console, found: Demonstration) -> None:
         "Calibrated with head counts in some spaces on every other day, and evaluated on the other "
         "days in all spaces. Errors are in people; the relative error is over occupied bins.",
     )
+
+
+def _show_identities(console: Console, found: Demonstration) -> None:
+    console.print(
+        "People by user name, in bins of 15 minutes on the same days (means):", highlight=False
+    )
+    for one in found.identities:
+        errors = {
+            "known people + other devices": one.error,
+            "all devices": one.devices_error,
+            "estimated from phones": one.estimate_error,
+        }
+        console.print(
+            f"  {one.space}: {one.people:,.1f} people; {one.known:,.1f} known by user name, and "
+            f"{one.others:,.1f} other devices. Error: "
+            + ", ".join(f"{e:,.1f} ({way})" for way, e in errors.items() if e is not None),
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    console.print()
 
 
 def _show_forecasts(console: Console, found: ForecastResult, all_: Demonstration) -> None:

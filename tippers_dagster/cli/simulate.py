@@ -37,6 +37,9 @@ def simulate(
         dt.datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="First local day; default: 2025-01-20."),
     ] = None,
+    logins: Annotated[
+        float, typer.Option(help="Share of people who log in to the network by user name.")
+    ] = 0.75,
     seed: Annotated[int, typer.Option(help="The same seed and sizes give the same rows.")] = 1,
     replace: Annotated[
         bool, typer.Option("--replace", help="Delete the rows in the source tables first.")
@@ -56,6 +59,7 @@ def simulate(
         seed=seed,
         timezone=settings.timezone,
         open_session_seconds=settings.open_session_seconds,
+        logins=logins,
     )
     console = table_console()
     with progress_bars(console) as show:
@@ -97,7 +101,8 @@ def _show(console: Console, report: SimulationReport) -> None:
     table.add_row("spaces", f"{rows[SPACES]:,} in {options.buildings} buildings")
     table.add_row("people", _by_type(report.people))
     table.add_row("devices", _by_type(report.devices))
-    table.add_row("sessions", f"{rows[SESSIONS]:,}")
+    table.add_row("addresses", _by_type(report.addresses))
+    table.add_row("rows of sessions", f"{rows[SESSIONS]:,}, {report.repeated:,} of them repeated")
     table.add_row("deliberately unusable", _by_type(report.unusable))
     table.add_row("true head counts", f"{rows[TRUTH_HEADCOUNT]:,} non-empty bins")
     table.add_row("true device counts", f"{rows[TRUTH_OCCUPANCY]:,} non-empty bins")

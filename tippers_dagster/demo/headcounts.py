@@ -96,7 +96,7 @@ def evaluate_people(settings: Settings) -> list[PeopleResult]:
         When the campus is too small for calibration.
     """
     tree = load_tree(settings)
-    truth = _Truth(settings, tree)
+    truth = Truth(settings, tree)
     counted = _head_counts(tree, truth)
     counters = [
         PeopleCounter(settings, body, calibration)
@@ -129,10 +129,10 @@ def head_counts(settings: Settings) -> pa.Table:
         When the campus is not simulated.
     """
     tree = load_tree(settings)
-    return _head_counts(tree, _Truth(settings, tree))
+    return _head_counts(tree, Truth(settings, tree))
 
 
-def _head_counts(tree: SpaceTree, truth: _Truth) -> pa.Table:
+def _head_counts(tree: SpaceTree, truth: Truth) -> pa.Table:
     sample = [s for spaces in _by_level(tree).values() for s in _sample(spaces)]
     counted = ~truth.held_out
     begins = pa.array(truth.begins[counted]).cast(pa.timestamp("s", "UTC"))
@@ -168,14 +168,29 @@ def _sample(spaces: list[str]) -> list[str]:
 
 
 # --- the truth ----------------------------------------------------------------------------------
-class _Truth:
-    """The true number of people per space and bin of the computed days."""
+class Truth:
+    """The true number of people per space and bin of the computed days.
+
+    Attributes
+    ----------
+    span
+        The days.
+    begins
+        Starts of the bins of ``WIDTH``, UTC seconds [n].
+    held_out
+        bool [n]: the bin lies on a day without head counts.
+
+    Raises
+    ------
+    NoTruth
+        When the campus is not simulated.
+    """
 
     def __init__(self, settings: Settings, tree: SpaceTree) -> None:
         self._settings = settings
-        self._span = extent(settings)
+        self.span = extent(settings)
         empty = PeopleCounter(settings, PeopleCount(), None)
-        found = empty.read(tree.roots[0], self._span.first, self._span.last, WIDTH)
+        found = empty.read(tree.roots[0], self.span.first, self.span.last, WIDTH)
         self.begins = found.devices.edges[:-1]
         day = np.searchsorted(self._midnights(), self.begins, side="right") - 1
         self.held_out = (day % COUNTED_DAYS).astype(bool)
@@ -202,11 +217,11 @@ class _Truth:
 
     def estimates(self, counter: PeopleCounter, spaces: list[str]) -> Iterator[People]:
         """The estimates of each space for all bins."""
-        return counter.read_many(spaces, self._span.first, self._span.last, WIDTH)
+        return counter.read_many(spaces, self.span.first, self.span.last, WIDTH)
 
     def _midnights(self) -> NDArray[np.int64]:
         clock = LocalClock(self._settings.timezone)
-        return clock.bin_edges(self._span.first, self._span.last, DAY)
+        return clock.bin_edges(self.span.first, self.span.last, DAY)
 
 
 def _true_people(settings: Settings) -> pa.Table:
@@ -230,7 +245,7 @@ def _runs(column: pa.Array) -> Iterable[tuple[str, int, int]]:
 
 
 def _evaluate(
-    level: str, way: str, truth: _Truth, counter: PeopleCounter, spaces: list[str]
+    level: str, way: str, truth: Truth, counter: PeopleCounter, spaces: list[str]
 ) -> PeopleResult:
     """The result over all spaces of a level."""
     found = list(truth.estimates(counter, spaces))

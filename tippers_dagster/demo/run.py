@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tippers_dagster.automation.computation import UNEXPECTED
-from tippers_dagster.campus.local_time import chunk_keys
+from tippers_dagster.campus.local_time import chunk_bounds, chunk_keys
 from tippers_dagster.campus.spaces.tracking import Grid
 from tippers_dagster.campus.spaces.tree import SpaceTree, load_tree
 from tippers_dagster.catalog.kinds import Kind
@@ -21,6 +21,7 @@ from tippers_dagster.demo.data import Extent, extent, prepare_simulated, prepare
 from tippers_dagster.demo.figures import SpaceFigures, campus_figures
 from tippers_dagster.demo.forecasts import FORECASTER, ForecastResult, evaluate_forecasts
 from tippers_dagster.demo.headcounts import NoTruth, PeopleResult, evaluate_people, head_counts
+from tippers_dagster.demo.identities import Identified, evaluate_identities
 from tippers_dagster.demo.levels import LEVELS, Level, LevelResult, evaluate_level
 from tippers_dagster.errors import TippersError
 from tippers_dagster.graph.launch import Outcome, materialize_definitions
@@ -58,7 +59,8 @@ class Timing:
 class Demonstration:
     """The results of the demo.
 
-    ``equal`` is the number of bins that are equal to ``against``. ``missing``: label models,
+    ``true_bins`` are equal to the truth (None if it is unknown), ``recounted_bins`` to a recount,
+    in devices, people and other devices. ``missing``: label models,
     classifiers and forecasters without enough data, with the reason: a small campus may have no
     visitors, a short log no week to learn from.
     """
@@ -67,12 +69,13 @@ class Demonstration:
     span: Extent
     campus: SpaceFigures
     buildings: list[SpaceFigures]
-    equal: int
-    against: str
+    true_bins: int | None
+    recounted_bins: int
     fresh_data: bool
     levels: list[LevelResult]
     classifiers: list[ClassifierResult]
     people: list[PeopleResult]
+    identities: list[Identified]
     forecasts: ForecastResult | None
     missing: dict[str, str]
     timings: list[Timing] = field(default_factory=list)
@@ -126,10 +129,10 @@ def demonstrate(
     span = extent(settings)
     grid = _track(settings, span, stages)
     _materialize(settings, stages, progress)
-    against = "recount" if isinstance(data, Path) else "truth"
-    with stages.stage(f"compare with the {against}") as result:
-        equal = _compare(settings, grid, span, against)
-        result.append(f"{equal:,} equal counts")
+    true_bins = (
+        None if isinstance(data, Path) else _compare_with_truth(settings, grid, span, stages)
+    )
+    recounted_bins = _compare_with_recount(settings, grid, span, stages)
     _count_heads(settings, stages)
     missing = _compute_definitions(settings, stages, progress)
     levels = [evaluate_level(settings, level) for level in LEVELS if _name(level) not in missing]
@@ -137,6 +140,7 @@ def demonstrate(
     with stages.stage("evaluate models"):
         classifiers = evaluate_classifiers(settings)
         people = _people(settings, missing)
+        identities = _identities(settings)
         no_forecast = any(name.startswith(f"forecaster/{FORECASTER}") for name in missing)
         forecasts = None if no_forecast else evaluate_forecasts(settings)
     return Demonstration(
@@ -144,12 +148,13 @@ def demonstrate(
         span=span,
         campus=campus,
         buildings=buildings,
-        equal=equal,
-        against=against,
+        true_bins=true_bins,
+        recounted_bins=recounted_bins,
         fresh_data=fresh_data,
         levels=[result for result in levels if result.evaluation.entities],
         classifiers=classifiers,
         people=people,
+        identities=identities,
         forecasts=forecasts,
         missing=missing,
         timings=stages.timings,
@@ -266,17 +271,34 @@ def _people(settings: Settings, missing: dict[str, str]) -> list[PeopleResult]:
         return []  # a scenario has no true numbers, and a tiny campus too few head counts
 
 
-def _compare(settings: Settings, grid: Grid, span: Extent, against: str) -> int:
-    if against == "recount":
-        expected = recount(settings, grid.tree, span.first, span.days, RECOUNTED_WIDTHS)
-    else:
+def _identities(settings: Settings) -> list[Identified]:
+    """What user names add, if the truth is known."""
+    try:
+        return evaluate_identities(settings)
+    except NoTruth:
+        return []
+
+
+def _compare_with_truth(settings: Settings, grid: Grid, span: Extent, stages: _Stages) -> int:
+    with stages.stage("compare with the truth") as result:
         expected = true_counts(settings)
-    widths = expected["interval_seconds"].unique().to_pylist()
-    chunks = _chunks(settings, span)
-    found = lake_counts(settings, grid.tree.ids, chunks, widths)
-    return check_equal(found, expected, grid.tree, against)
+        widths = expected["interval_seconds"].unique().to_pylist()
+        chunks = chunk_keys(span.first, span.until, settings.chunk)
+        found = lake_counts(settings, grid.tree.ids, chunks, widths)
+        equal = check_equal(found, expected, grid.tree, "truth")
+        result.append(f"{equal:,} equal counts")
+    return equal
 
 
-def _chunks(settings: Settings, span: Extent) -> list[str]:
-
-    return chunk_keys(span.first, span.until, settings.chunk)
+def _compare_with_recount(settings: Settings, grid: Grid, span: Extent, stages: _Stages) -> int:
+    """Chunk by chunk, so that memory is bounded."""
+    equal = 0
+    with stages.stage("compare with a recount") as result:
+        for chunk in chunk_keys(span.first, span.until, settings.chunk):
+            first, after = chunk_bounds(chunk, settings.chunk)
+            days = (after - first).days
+            expected = recount(settings, grid.tree, first, days, RECOUNTED_WIDTHS)
+            found = lake_counts(settings, grid.tree.ids, [chunk], RECOUNTED_WIDTHS)
+            equal += check_equal(found, expected, grid.tree, "recount")
+        result.append(f"{equal:,} equal counts")
+    return equal

@@ -22,6 +22,7 @@ from tippers_dagster.campus.source.schema import (
 )
 from tippers_dagster.simulation.calendar import DAY, Bins, Calendar, Ints, holidays
 from tippers_dagster.simulation.days import Stays, on_calendar, true_stays
+from tippers_dagster.simulation.identities import Identities, build_identities
 from tippers_dagster.simulation.options import CampusOptions
 from tippers_dagster.simulation.people import (
     Devices,
@@ -37,17 +38,19 @@ from tippers_dagster.simulation.wifi import (
     NO_SPACE,
     NULL_DEVICE,
     OPEN,
-    UNUSABLE_REASONS,
+    REPEATED,
     USABLE,
+    Associations,
     Sessions,
     as_logged,
-    carried_sessions,
-    fixed_sessions,
+    carried_associations,
+    fixed_associations,
 )
 
 WEEK = 7
 HEADCOUNT_WIDTHS = (900, 3600)
 OCCUPANCY_WIDTHS = (3600,)
+USER_NAME = "user_name"
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,16 @@ class Batch:
     """Some rows of one source or truth table.
 
     ``kind`` is that of the table (``SESSIONS``, ``TRUTH_HEADCOUNT``, ``TRUTH_OCCUPANCY``), ``done``
-    the simulated share of the time, ``unusable`` the numbers of unusable rows by reason.
+    the simulated share of the time, ``unusable`` the numbers of unusable rows by reason,
+    ``repeated`` the number of further rows of sessions. Sessions have a ``user_name``, which no
+    table stores: see ``SourceRows``.
     """
 
     kind: str
     rows: pa.Table
     done: float
     unusable: dict[str, int] = field(default_factory=dict)
+    repeated: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ class Campus:
     places: Places
     people: People
     devices: Devices
+    identities: Identities
     calendar: Calendar
 
     @cached_property
@@ -83,7 +90,7 @@ class Campus:
             FACULTY_DATA: faculty_table(self.people, self.places),
             REGION_TO_COVERAGE: self.places.coverage_table(),
             TRUTH_PERSON: self.people.table(),
-            TRUTH_DEVICE: self.devices.table(self.people),
+            TRUTH_DEVICE: self.identities.table(self.people, self.devices),
         }
 
     def batches(self) -> Iterator[Batch]:
@@ -119,15 +126,17 @@ class Campus:
                     stays = self._stays(blocks[number], first_day, stop, rng)
                     people.add(self._people_present(stays, blocks[number]))
                     owned = self.devices.of_people(blocks[number])
-                    sessions = carried_sessions(
+                    seen = carried_associations(
                         stays, blocks[number], self.devices, self.places, rng
                     )
                 else:
                     owned = self.devices.fixed()
-                    sessions = self._fixed(first_day, stop, rng)
-                logged = as_logged(sessions, self.calendar, self._wall(self.options.days), rng)
-                yield Batch(SESSIONS, self._session_rows(logged), done, _reasons(logged))
-                present = present.then(self._devices_present(logged, owned.start))
+                    seen = self._fixed(first_day, stop, rng)
+                end = self._wall(self.options.days)
+                logged = as_logged(seen, self.identities, self.calendar, end, rng)
+                yield self._session_batch(logged, done)
+                first_address = self.identities.of_devices(owned).start
+                present = present.then(self._devices_present(logged, first_address))
             carried[number] = devices.add(present)
         for kind, counter, column in (
             (TRUTH_HEADCOUNT, people, "people"),
@@ -165,9 +174,11 @@ class Campus:
         stays = true_stays(self.people, self.places, block, first_day, off_days, rng)
         return on_calendar(stays, self.calendar)
 
-    def _fixed(self, first_day: int, stop: int, rng: np.random.Generator) -> Sessions:
+    def _fixed(self, first_day: int, stop: int, rng: np.random.Generator) -> Associations:
         workdays = 1 - self._off_days(first_day, stop)[:, 1]
-        return fixed_sessions(self.devices, self.places, self._wall(first_day), workdays, rng)
+        return fixed_associations(
+            self.devices, self.places, self.calendar, self._wall(first_day), workdays, rng
+        )
 
     def _people_present(self, stays: Stays, block: range) -> Intervals:
         here = stays.end > stays.start
@@ -178,9 +189,9 @@ class Campus:
             self.calendar.instants(stays.end[here]),
         )
 
-    def _devices_present(self, sessions: Sessions, first_device: int) -> Intervals:
+    def _devices_present(self, sessions: Sessions, first_address: int) -> Intervals:
         """Presence of the usable sessions; those of zero length last a second within their bin."""
-        picks = np.flatnonzero(sessions.unusable == USABLE)
+        picks = np.flatnonzero(sessions.status == USABLE)
         start = self.calendar.instants(sessions.start[picks])
         end = np.where(
             sessions.end[picks] == OPEN,
@@ -188,32 +199,37 @@ class Campus:
             self.calendar.instants(np.maximum(sessions.end[picks], sessions.start[picks])),
         )
         return Intervals(
-            sessions.device[picks] - first_device,
+            sessions.address[picks] - first_address,
             sessions.space[picks],
             start,
             np.maximum(end, start + 1),
         )
 
-    def _session_rows(self, sessions: Sessions) -> pa.Table:
-        macs, points, spaces = self._names
-        device = np.where(sessions.device == BLANK_DEVICE, len(macs) - 1, sessions.device)
+    def _session_batch(self, sessions: Sessions, done: float) -> Batch:
+        addresses, points, spaces = self._names
+        address = np.where(sessions.address == BLANK_DEVICE, len(addresses) - 1, sessions.address)
         space = np.where(sessions.space == NO_SPACE, len(spaces) - 1, sessions.space)
-        return pa.table(
+        names = self.identities.user_names
+        user = pa.DictionaryArray.from_arrays(pa.array(sessions.user), names)
+        rows = pa.table(
             {
-                "mac_address": macs.take(pa.array(device, mask=device == NULL_DEVICE)),
+                "mac_address": addresses.take(pa.array(address, mask=address == NULL_DEVICE)),
                 "sensor_id": points.take(pa.array(sessions.access_point)),
                 "start_time": _local_times(sessions.start),
                 "end_time": _local_times(sessions.end),
                 "space_id": spaces.take(pa.array(space)),
+                USER_NAME: user,
             }
         )
+        repeated = int(np.count_nonzero(sessions.status == REPEATED))
+        return Batch(SESSIONS, rows, done, sessions.unusable, repeated)
 
     @cached_property
     def _names(self) -> tuple[pa.Array, pa.Array, pa.Array]:
-        """Device, access point and space names, with a blank and an unknown one at the end."""
+        """Addresses, access points and spaces; a blank address and an unknown space at the end."""
         unknown = str(10 * len(self.places.ids))
         return (
-            pa.array([*self.devices.macs.to_pylist(), ""]),
+            pa.concat_arrays([self.identities.addresses, pa.array([""])]),
             pa.array(self.places.access_point_names),
             pa.array([*self.places.ids.tolist(), unknown]),
         )
@@ -240,22 +256,17 @@ def simulate_campus(options: CampusOptions) -> Campus:
     """
     places = build_places(options)
     people = build_people(options, places)
+    devices = build_devices(options, people, places)
     spill = WEEK * (2 + options.open_session_seconds // (WEEK * DAY))
     return Campus(
         options=options,
         places=places,
         people=people,
-        devices=build_devices(options, people, places),
+        devices=devices,
+        identities=build_identities(options, people, devices),
         calendar=Calendar.of(options.timezone, options.start, options.days + spill),
     )
 
 
 def _local_times(wall: Ints) -> pa.Array:
     return pa.array(wall * 1_000_000, pa.timestamp("us"), mask=wall == OPEN)
-
-
-def _reasons(sessions: Sessions) -> dict[str, int]:
-    counts = np.bincount(
-        sessions.unusable[sessions.unusable != USABLE], minlength=len(UNUSABLE_REASONS)
-    )
-    return dict(zip(UNUSABLE_REASONS, counts.tolist(), strict=True))

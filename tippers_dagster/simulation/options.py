@@ -27,6 +27,8 @@ class CampusOptions:
         IANA name; all times in the session table are local times of this zone.
     open_session_seconds
         How long a session without an end counts as present in the true device counts.
+    logins
+        Share of people whose devices log in to the network with a user name.
 
     Raises
     ------
@@ -41,6 +43,7 @@ class CampusOptions:
     seed: int = 1
     timezone: str = "America/Los_Angeles"
     open_session_seconds: int = 12 * 3600
+    logins: float = 0.75
 
     def __post_init__(self) -> None:
         _within("buildings", self.buildings, 1, 200)
@@ -48,6 +51,7 @@ class CampusOptions:
         _within("days", self.days, 1, 3660)
         _within("seed", self.seed, 0, 2**63 - 1)
         _within("start: year", self.start.year, 1990, 2100)
+        _within("logins", self.logins, 0, 1)
         if self.people < 10 * self.buildings:
             raise BadInput(
                 f"--people {self.people} is too few for --buildings {self.buildings}.",
@@ -55,6 +59,6 @@ class CampusOptions:
             )
 
 
-def _within(name: str, value: int, low: int, high: int) -> None:
+def _within(name: str, value: float, low: int, high: int) -> None:
     if not low <= value <= high:
         raise BadInput(f"--{name} is {value}.", f"It must be from {low} to {high}.")

@@ -42,9 +42,6 @@ BASES = 5
 # How a fixed device uses the WiFi.
 ALWAYS_ON, PRINTER, OFFICE_DESKTOP, NIGHT_REPORTER = range(4)
 
-LAPTOP_MAKERS = ("a4:83:e7", "8c:8d:28", "3c:22:fb", "f0:18:98", "9c:b6:d0", "48:51:c5", "dc:41:a9")
-STATIC_MAKERS = ("00:1b:a9", "00:17:c8", "00:06:8e", "64:51:06", "b8:27:eb", "00:80:a3")
-
 
 @dataclass(frozen=True)
 class Events:
@@ -105,7 +102,6 @@ class Devices:
     located in a wrong room nearby. ``habit`` and ``room`` are set only for fixed devices.
     """
 
-    macs: pa.Array
     person: Ints
     type: Ints
     piece_seconds: Floats
@@ -124,16 +120,6 @@ class Devices:
     def fixed(self) -> range:
         """The devices without an owner, which come last."""
         return range(int((self.person != NOBODY).sum()), len(self.person))
-
-    def table(self, people: People) -> pa.Table:
-        """Rows of ``truth_device``."""
-        owners = pa.array(people.ids.tolist()).take(
-            pa.array(self.person, mask=self.person == NOBODY)
-        )
-        types = np.array(DEVICE_TYPES)[self.type]
-        return pa.table(
-            {"mac_address": self.macs, "device_type": types.tolist(), "person_id": owners}
-        )
 
 
 def build_people(options: CampusOptions, places: Places) -> People:
@@ -180,7 +166,6 @@ def build_devices(options: CampusOptions, people: People, places: Places) -> Dev
     kind = np.concatenate([kind[order], np.full(len(habit), STATIC)])
     mean_minutes = np.where(kind == LAPTOP, 200.0, 60.0) * rng.lognormal(0, 0.4, len(kind))
     return Devices(
-        macs=_macs(kind, rng),
         person=np.concatenate([person[order], nobodys]),
         type=kind,
         piece_seconds=mean_minutes * MINUTE,
@@ -395,19 +380,3 @@ def _fixed_devices(places: Places, rng: np.random.Generator) -> tuple[Ints, Ints
     rooms = [room[rng.random(len(room)) < share] for _, room, share in plan]
     habits = np.repeat([habit for habit, _, _ in plan], [len(room) for room in rooms])
     return habits, np.concatenate(rooms)
-
-
-def _macs(kind: Ints, rng: np.random.Generator) -> pa.Array:
-    """Plausible, unique addresses: random ones for phones, with makers' prefixes for others."""
-    count = len(kind)
-    low = (np.arange(count, dtype=np.int64) * 0x9E3779B1 + int(rng.integers(2**24))) % 2**24
-    # A random address has the "locally administered" bit set and the "group" bit clear.
-    high = (rng.integers(0, 2**24, count) & 0xFCFFFF) | 0x020000
-    for device_type, makers in ((LAPTOP, LAPTOP_MAKERS), (STATIC, STATIC_MAKERS)):
-        prefixes = np.array([int(maker.replace(":", ""), 16) for maker in makers])
-        chosen = kind == device_type
-        high[chosen] = rng.choice(prefixes, int(chosen.sum()))
-    octets = np.stack([(word >> shift) & 255 for word in (high, low) for shift in (16, 8, 0)], 1)
-    digits = np.array([f"{value:02x}:" for value in range(256)], "S3").view(np.uint8)
-    text = digits.reshape(256, 3)[octets].reshape(count, 18)[:, :17]
-    return pa.array(np.ascontiguousarray(text).view("S17").ravel().astype(str).tolist())

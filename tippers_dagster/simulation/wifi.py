@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from tippers_dagster.simulation import places as at
 from tippers_dagster.simulation.calendar import DAY, Calendar, Ints
 from tippers_dagster.simulation.days import Stays
+from tippers_dagster.simulation.identities import Identities
 from tippers_dagster.simulation.people import (
     ALWAYS_ON,
     HOUR,
@@ -28,6 +29,9 @@ NEXT_ACCESS_POINT = np.array([0.0, 0.02, 0.08])
 LINGERS = 0.40
 OPEN_ENDED = 0.002
 ZERO_LENGTH = 0.004
+OPEN_FIRST = 0.004
+"""Share of the usable rows before which there is another one, from when the session was open."""
+WRITTEN_TWICE = 0.002
 UNUSABLE = 0.002
 """Unusable rows, as a share of the usable ones."""
 
@@ -46,7 +50,7 @@ LONG_ABSENCE = 100 * MINUTE
 # Why a row cannot be used, in the order in which reasons are assigned.
 NO_DEVICE, UNKNOWN_SPACE, ENDS_BEFORE_START = range(3)
 UNUSABLE_REASONS = ("no device", "unknown space", "end before start")
-USABLE = -1
+USABLE, REPEATED = -1, -2
 NULL_DEVICE, BLANK_DEVICE = -1, -2
 NO_SPACE = -1
 OPEN = np.iinfo(np.int64).min
@@ -54,11 +58,9 @@ OPEN = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
-class Sessions:
-    """One entry per row of the session table; times are local (wall) seconds.
-
-    ``unusable`` is USABLE, or why the row cannot be used; only such rows have NULL_DEVICE,
-    BLANK_DEVICE or NO_SPACE.
+class Associations:
+    """When devices are connected to an access point, and where they are then located; times are
+    local (wall) seconds.
     """
 
     device: Ints
@@ -66,11 +68,39 @@ class Sessions:
     space: Ints
     start: Ints
     end: Ints
-    unusable: Ints
+
+    def take(self, picks: Ints) -> Associations:
+        """Those at these positions."""
+        return Associations(*(getattr(self, field.name)[picks] for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """One entry per row of the session table; times are local (wall) seconds.
+
+    ``address`` and ``user`` are positions among those of ``Identities``. ``status`` is USABLE;
+    REPEATED, if a usable row is of the same session; or why the row cannot be used: only such rows
+    have NULL_DEVICE, BLANK_DEVICE or NO_SPACE.
+    """
+
+    address: Ints
+    user: Ints
+    access_point: Ints
+    space: Ints
+    start: Ints
+    end: Ints
+    status: Ints
 
     def take(self, picks: Ints) -> Sessions:
         """The rows at these positions."""
         return Sessions(*(getattr(self, field.name)[picks] for field in fields(self)))
+
+    @property
+    def unusable(self) -> dict[str, int]:
+        """Numbers of unusable rows by reason."""
+        reasons = self.status[self.status >= 0]
+        counts = np.bincount(reasons, minlength=len(UNUSABLE_REASONS))
+        return dict(zip(UNUSABLE_REASONS, counts.tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -83,10 +113,10 @@ class _Links:
     end: Ints
 
 
-def carried_sessions(
+def carried_associations(
     stays: Stays, block: range, devices: Devices, places: Places, rng: np.random.Generator
-) -> Sessions:
-    """Sessions of the devices that people carry."""
+) -> Associations:
+    """Those of the devices that people carry."""
     owned = devices.of_people(block)
     device, stay = _carried(stays, owned, devices.person)
     phones = devices.type[device] == PHONE
@@ -100,14 +130,18 @@ def carried_sessions(
     delay = np.minimum(rng.exponential(9, len(start)), (end - start) // 2).astype(np.int64)
     linger = rng.exponential(75, len(start)) * (rng.random(len(start)) < LINGERS)
     point, seen = _located(space, device, devices, places, rng)
-    usable = np.full(len(device), USABLE)
-    return Sessions(device, point, seen, start + delay, end + linger.astype(np.int64), usable)
+    return Associations(device, point, seen, start + delay, end + linger.astype(np.int64))
 
 
-def fixed_sessions(
-    devices: Devices, places: Places, first_midnight: int, workdays: Ints, rng: np.random.Generator
-) -> Sessions:
-    """Sessions of the campus's own devices, which never move.
+def fixed_associations(
+    devices: Devices,
+    places: Places,
+    calendar: Calendar,
+    first_midnight: int,
+    workdays: Ints,
+    rng: np.random.Generator,
+) -> Associations:
+    """Those of the campus's own devices, which never move; at most one starts at a time.
 
     ``workdays`` has one entry per day from ``first_midnight``: 1 when people work.
     """
@@ -122,41 +156,45 @@ def fixed_sessions(
         _at_night(device[habit == NIGHT_REPORTER], day[habit == NIGHT_REPORTER], rng),
     ]
     device, start, end = (np.concatenate(column) for column in zip(*runs, strict=True))
+    start = calendar.settle(first_midnight + start)
+    # Two that start together would be one session in the log.
+    _, first = np.unique(device << 32 | start, return_index=True)
+    device, start, end = device[first], start[first], first_midnight + end[first]
     space = devices.room[device]
-    return Sessions(
-        device,
-        places.access_point[space],
-        space,
-        first_midnight + start,
-        first_midnight + end,
-        np.full(len(device), USABLE),
-    )
+    return Associations(device, places.access_point[space], space, start, end)
 
 
 def as_logged(
-    sessions: Sessions, calendar: Calendar, last_midnight: int, rng: np.random.Generator
+    seen: Associations,
+    identities: Identities,
+    calendar: Calendar,
+    last_midnight: int,
+    rng: np.random.Generator,
 ) -> Sessions:
-    """Sessions as the log has them: ordered by start, with odd and unusable rows.
+    """Sessions as the log has them: ordered by start, with odd, unusable and repeated rows.
 
     No session starts at or lasts beyond ``last_midnight``, and no time is skipped by the clock.
     """
-    sessions = sessions.take(np.flatnonzero(sessions.start < last_midnight))
-    start = calendar.settle(sessions.start)
-    end = calendar.settle(np.minimum(sessions.end, last_midnight))
+    seen = seen.take(np.flatnonzero(seen.start < last_midnight))
+    start = calendar.settle(seen.start)
+    end = calendar.settle(np.minimum(seen.end, last_midnight))
     odd = rng.random(len(start))
     end = np.where(odd < ZERO_LENGTH, start, np.maximum(end, start))
     end = np.where(odd >= 1 - OPEN_ENDED, OPEN, end)
     usable = Sessions(
-        sessions.device, sessions.access_point, sessions.space, start, end, sessions.unusable
+        identities.address(seen.device, start // DAY - calendar.first_day),
+        identities.user(seen.device, rng),
+        seen.access_point,
+        seen.space,
+        start,
+        end,
+        np.full(len(start), USABLE),
     )
-    broken = _unusable(usable, calendar, rng)
-    both = Sessions(
-        *(
-            np.concatenate([getattr(usable, field.name), getattr(broken, field.name)])
-            for field in fields(Sessions)
-        )
+    parts = _repeated(usable, rng), usable, _unusable(usable, calendar, rng)
+    logged = Sessions(
+        *(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Sessions))
     )
-    return both.take(np.argsort(both.start, kind="stable"))
+    return logged.take(np.argsort(logged.start, kind="stable"))
 
 
 def _carried(stays: Stays, owned: range, person: Ints) -> tuple[Ints, Ints]:
@@ -247,7 +285,7 @@ def _in_pieces(
     Returns
     -------
     (row, start, end)
-        One entry per piece; ``row`` is the period that it comes from.
+        One entry per piece of at least a second; ``row`` is the period that it comes from.
     """
     expected = (end - start) / mean
     if even:
@@ -268,7 +306,8 @@ def _in_pieces(
     sleep = np.minimum(rng.exponential(gap, len(row)), 0.7 * weight * scale).astype(np.int64)
     ends[last] = end
     sleep[last] = 0
-    return row, begins, np.maximum(ends - sleep, begins + 1)
+    lasts = np.flatnonzero(ends > begins)
+    return row[lasts], begins[lasts], np.maximum(ends - sleep, begins + 1)[lasts]
 
 
 def _located(
@@ -318,20 +357,32 @@ def _at_night(device: Ints, day: Ints, rng: np.random.Generator) -> tuple[Ints, 
     return device, start, start + rng.integers(2 * MINUTE, 50 * MINUTE, len(day))
 
 
+def _repeated(usable: Sessions, rng: np.random.Generator) -> Sessions:
+    """Other rows of some sessions: from when they were open, or the same once more."""
+    odd = rng.random(len(usable.start))
+    picks = np.flatnonzero(odd < OPEN_FIRST + WRITTEN_TWICE)
+    rows = usable.take(picks)
+    return replace(
+        rows,
+        end=np.where(odd[picks] < OPEN_FIRST, OPEN, rows.end),
+        status=np.full(len(picks), REPEATED),
+    )
+
+
 def _unusable(usable: Sessions, calendar: Calendar, rng: np.random.Generator) -> Sessions:
     """Copies of some rows without a device, with an unknown space, or ending before their start."""
     # Fractions of a row are drawn, so that the share is right even for small batches.
-    count = int(len(usable.device) * UNUSABLE + rng.random() * (len(usable.device) > 0))
-    copies = usable.take(rng.integers(0, max(len(usable.device), 1), count))
+    rows = len(usable.address)
+    count = int(rows * UNUSABLE + rng.random() * (rows > 0))
+    copies = usable.take(rng.integers(0, max(rows, 1), count))
     reason = rng.integers(0, len(UNUSABLE_REASONS), count)
     nobody = rng.choice([NULL_DEVICE, BLANK_DEVICE], count)
     # Earlier by more than a clock change, or the session might become usable.
     early = calendar.settle(copies.start - 2 * HOUR - rng.integers(1, HOUR, count))
-    return Sessions(
-        np.where(reason == NO_DEVICE, nobody, copies.device),
-        copies.access_point,
-        np.where(reason == UNKNOWN_SPACE, NO_SPACE, copies.space),
-        copies.start,
-        np.where(reason == ENDS_BEFORE_START, early, copies.end),
-        reason,
+    return replace(
+        copies,
+        address=np.where(reason == NO_DEVICE, nobody, copies.address),
+        space=np.where(reason == UNKNOWN_SPACE, NO_SPACE, copies.space),
+        end=np.where(reason == ENDS_BEFORE_START, early, copies.end),
+        status=reason,
     )

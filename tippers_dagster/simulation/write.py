@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from tippers_dagster.campus.devices import KINDS, device_kinds
+from tippers_dagster.campus.log.people import persons
 from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.source.load import (
     Load,
@@ -19,16 +21,20 @@ from tippers_dagster.campus.source.load import (
     load_transaction,
 )
 from tippers_dagster.campus.source.schema import (
-    TRUTH_DEVICE,
+    PERSON,
+    SESSIONS,
     TRUTH_PERSON,
     require_own_source,
     source_tables,
 )
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.keys import device_key
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
-from tippers_dagster.simulation.campus import Batch, Campus
+from tippers_dagster.simulation.campus import USER_NAME, Batch, Campus
+from tippers_dagster.simulation.identities import USER_NAMES
 from tippers_dagster.simulation.options import CampusOptions
+from tippers_dagster.simulation.people import DEVICE_TYPES
 
 MAX_SESSION_SECONDS = 2 * 86400
 """Maximum duration in seconds of simulated sessions that have an end."""
@@ -39,16 +45,34 @@ class SimulationReport:
     """What was written, and how long it took.
 
     ``rows`` are numbers of rows by kind of table, ``unusable`` those of unusable session rows
-    (included in ``rows``) by reason, ``people`` and ``devices`` numbers by type, ``seconds`` by
-    stage.
+    (included in ``rows``) by reason, ``repeated`` those of further rows of sessions, ``people`` and
+    ``devices`` numbers by type, ``addresses`` by kind, ``seconds`` by stage.
     """
 
     options: CampusOptions
     rows: Counter[str] = field(default_factory=Counter)
     unusable: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
     people: dict[str, int] = field(default_factory=dict)
     devices: dict[str, int] = field(default_factory=dict)
+    addresses: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+
+class SourceRows:
+    """Rows of batches as the source's tables have them: with persons in place of user names."""
+
+    def __init__(self, settings: Settings, campus: Campus) -> None:
+        names = campus.identities.user_names
+        self._persons = persons(names, USER_NAMES, device_key(settings)).view(pa.int64())
+
+    def __call__(self, batch: Batch) -> pa.Table:
+        """The rows of one batch."""
+        if batch.kind != SESSIONS:
+            return batch.rows
+        names = batch.rows[USER_NAME].combine_chunks()
+        rows = batch.rows.drop_columns([USER_NAME])
+        return rows.append_column(PERSON, self._persons.take(names.indices))
 
 
 def write_campus(
@@ -150,14 +174,18 @@ def _load(
 ) -> None:
     tables = source_tables(settings)
     report.people.update(_counts(campus.tables[TRUTH_PERSON]["person_type"]))
-    report.devices.update(_counts(campus.tables[TRUTH_DEVICE]["device_type"]))
-    fixed = [Batch(kind, rows, done=0.0) for kind, rows in campus.tables.items()]
+    report.devices.update(_counts(pa.array(DEVICE_TYPES).take(pa.array(campus.devices.type))))
+    kinds = device_kinds(campus.identities.addresses)
+    report.addresses.update(_counts(pa.array(KINDS).take(pa.array(kinds))))
+    rows = SourceRows(settings, campus)
+    fixed = [Batch(kind, table, done=0.0) for kind, table in campus.tables.items()]
     for batch in itertools.chain(fixed, campus.batches()):
-        report.rows[batch.kind] += load.copy_in(tables[batch.kind], batch.rows)
+        report.rows[batch.kind] += load.copy_in(tables[batch.kind], rows(batch))
         report.unusable.update(batch.unusable)
+        report.repeated += batch.repeated
         if progress is not None:
             progress(batch.done)
 
 
-def _counts(types: pa.ChunkedArray) -> dict[str, int]:
+def _counts(types: pa.Array | pa.ChunkedArray) -> dict[str, int]:
     return {entry["values"]: entry["counts"] for entry in types.value_counts().to_pylist()}
