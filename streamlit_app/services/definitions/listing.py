@@ -17,7 +17,7 @@ from tippers_dagster.catalog.model import Definition, Ref
 State = Literal["active", "broken", "retired"]
 STATES: tuple[State, ...] = ("active", "broken", "retired")
 
-OTHER_PAGES = (Kind.CONNECTION, Kind.DATASET)
+OTHER_PAGES = (Kind.CONNECTION, Kind.DATASET, Kind.LOG_SOURCE)
 """Kinds that have their own pages."""
 
 

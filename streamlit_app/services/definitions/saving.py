@@ -20,7 +20,11 @@ from tippers_dagster.graph.save import Saved, checks, save_definition
 
 def may_write(app: App, kind: Kind) -> bool:
     """Whether the person may change definitions of a kind."""
-    return app.person.may(Role.ADMIN if kind == Kind.CONNECTION else Role.ANALYST)
+    return app.person.may(Role.ADMIN if kind in _OF_ADMINS else Role.ANALYST)
+
+
+_OF_ADMINS = (Kind.CONNECTION, Kind.LOG_SOURCE)
+"""Kinds that say which other databases are read, and how the log is."""
 
 
 def require_write(app: App, kinds: Iterable[Kind], what: str = "change definitions") -> None:
@@ -32,8 +36,8 @@ def require_write(app: App, kinds: Iterable[Kind], what: str = "change definitio
         Naming the role that is needed.
     """
     app.person.require(Role.ANALYST, what)
-    if Kind.CONNECTION in set(kinds):
-        app.person.require(Role.ADMIN, "change connections")
+    if set(kinds).intersection(_OF_ADMINS):
+        app.person.require(Role.ADMIN, "change connections and log sources")
 
 
 # --- saving --------------------------------------------------------------------------------------

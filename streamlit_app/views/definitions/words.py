@@ -22,6 +22,7 @@ KINDS = {
     Kind.PEOPLE_COUNT: "People count",
     Kind.CONNECTION: "Connection",
     Kind.DATASET: "Dataset",
+    Kind.LOG_SOURCE: "Log source",
 }
 
 ICONS = {
