@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from tippers_dagster.campus.source.schema import PERSON
+
 if TYPE_CHECKING:
     from dagster import DagsterInstance
     from rich.console import Console
@@ -61,6 +63,7 @@ class Stage:
 class Result:
     sessions: int
     weeks: int
+    people: float  # share of devices whose persons are known
     load_seconds: float
     track_seconds: float
     stages: list[Stage]
@@ -95,8 +98,15 @@ def spaces() -> pa.Table:
     return pa.table({n: pa.array(c, pa.string()) for n, c in zip(names, columns, strict=True)})
 
 
-def sessions(count: int, weeks: int) -> Iterator[pa.RecordBatch]:
-    """A device is mostly in or near its room, by day; some are seen often, many rarely."""
+KNOWN = 0.95
+"""Of the sessions of a device that logs in by name, the share that has the name."""
+
+
+def sessions(count: int, weeks: int, people: float) -> Iterator[pa.RecordBatch]:
+    """A device is mostly in or near its room, by day; some are seen often, many rarely.
+
+    ``people``: the share of devices whose persons are known, two devices each.
+    """
     rng = np.random.default_rng(20250106)
     devices = max(1, count // 333)
     macs = pa.array([f"02:{i.to_bytes(5, 'big').hex(':')}" for i in range(devices)])
@@ -114,6 +124,8 @@ def sessions(count: int, weeks: int) -> Iterator[pa.RecordBatch]:
         hour = np.clip(rng.normal(13, 3.5, n), 0, 23.99)
         start = midnight + rng.integers(0, 7 * weeks, n) * 86400 + (hour * 3600).astype(np.int64)
         end = start + 1 + rng.exponential(3000, n).astype(np.int64)
+        named = ((device // 2) % 100 < 100 * people) & (rng.random(n) < KNOWN)
+        person = (device // 2 + 1) * np.int64(0x1E3779B97F4A7C15)
         yield pa.record_batch(
             {
                 "mac_address": macs.take(pa.array(device)),
@@ -121,27 +133,31 @@ def sessions(count: int, weeks: int) -> Iterator[pa.RecordBatch]:
                 "start_time": pa.array(start * 1_000_000).cast(pa.timestamp("us")),
                 "end_time": pa.array(end * 1_000_000).cast(pa.timestamp("us")),
                 "space_id": rooms.take(pa.array(room)),
+                **({PERSON: pa.array(person, mask=~named)} if people else {}),
             }
         )
 
 
-def load(settings: Settings, count: int, weeks: int) -> None:
+def load(settings: Settings, count: int, weeks: int, people: float) -> None:
     from tippers_dagster.campus.source.creation import create_source_schema
     from tippers_dagster.campus.source.load import create_session_indexes, load_transaction
     from tippers_dagster.campus.source.schema import SESSIONS, SPACES, source_tables
 
     create_source_schema(settings)
     tables = source_tables(settings)
-    batches = sessions(count, weeks)
+    batches = sessions(count, weeks, people)
+    schema = tables[SESSIONS].arrow_schema()
+    if people:
+        schema = schema.append(pa.field(PERSON, pa.int64()))
     with load_transaction(settings) as transaction:
         transaction.copy_in(tables[SPACES], spaces())
-        reader = pa.RecordBatchReader.from_batches(tables[SESSIONS].arrow_schema(), batches)
+        reader = pa.RecordBatchReader.from_batches(schema, batches)
         transaction.copy_in(tables[SESSIONS], reader)
         create_session_indexes(transaction, settings)
 
 
 # --- the run -----------------------------------------------------------------------------------
-def measure(settings: Settings, count: int, weeks: int, console: Console) -> Result:
+def measure(settings: Settings, count: int, weeks: int, people: float, console: Console) -> Result:
     from tippers_dagster.cli.progress import progress_bars
     from tippers_dagster.occupancy.launch import materialize
     from tippers_dagster.occupancy.tracking import track_space
@@ -151,7 +167,7 @@ def measure(settings: Settings, count: int, weeks: int, console: Console) -> Res
     began = time.perf_counter()
     with console.status(f"Loading {count:,} sessions into PostgreSQL"):
         warehouse_engine(settings)
-        load(settings, count, weeks)
+        load(settings, count, weeks, people)
     loaded = time.perf_counter()
     cpu, database_cpu = own_cpu(), postgres_cpu(settings)
     last = FIRST + dt.timedelta(weeks=weeks)
@@ -165,6 +181,7 @@ def measure(settings: Settings, count: int, weeks: int, console: Console) -> Res
     return Result(
         sessions=count,
         weeks=weeks,
+        people=people,
         load_seconds=loaded - began,
         track_seconds=tracked - loaded,
         stages=[
@@ -252,7 +269,7 @@ def report(console: Console, result: Result) -> None:
 
     console.print(
         f"\n{result.sessions:,} sessions in PostgreSQL to {result.partitions:,} partitions of "
-        "occupancy; seconds:"
+        f"occupancy{', with people' if result.people else ''}; seconds:"
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("stage", no_wrap=True)
@@ -292,12 +309,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end", description=__doc__)
     parser.add_argument("--sessions", type=int, default=10_000_000)
     parser.add_argument("--weeks", type=int, default=52)
+    parser.add_argument(
+        "--people",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of devices that log in by user names, whose people are counted too",
+    )
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
-    run(options.sessions, options.json, options.weeks)
+    run(options.sessions, options.json, options.weeks, options.people)
 
 
-def run(count: int, json_file: Path | None = None, weeks: int = 52) -> None:
+def run(count: int, json_file: Path | None = None, weeks: int = 52, people: float = 0.0) -> None:
     """Run the benchmark in a separate home, which is deleted afterwards."""
     from rich.console import Console
 
@@ -308,7 +332,7 @@ def run(count: int, json_file: Path | None = None, weeks: int = 52) -> None:
     with tempfile.TemporaryDirectory(prefix="tippers-bench-") as folder:
         settings = own_settings(Path(folder))
         try:
-            result = measure(settings, count, weeks, console)
+            result = measure(settings, count, weeks, people, console)
         finally:
             stop_embedded(settings.home_path)
     report(console, result)
