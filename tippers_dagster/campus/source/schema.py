@@ -1,7 +1,8 @@
 """The source tables: their names in this deployment, and their columns.
 
 A campus has sessions, spaces, room types, faculty offices and coverage. A simulated campus, or a
-published one with known answers, also has truth tables.
+published one with known answers, also has truth tables. The registry of vendor prefixes is public:
+it is a table of the warehouse, whatever the source is.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from tippers_dagster.campus.tables import vendor_prefix
 from tippers_dagster.errors import SourceError
 from tippers_dagster.platform.identifiers import quote_identifier
+from tippers_dagster.platform.warehouse.metadata import SCHEMA
 from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
 
 SESSIONS = "sessions"
@@ -19,6 +22,7 @@ SPACES = "spaces"
 SPACE_METADATA = "space_metadata"
 FACULTY_DATA = "faculty_data"
 REGION_TO_COVERAGE = "region_to_coverage"
+VENDOR_PREFIXES = "vendor_prefixes"
 TRUTH_DEVICE = "truth_device"
 TRUTH_PERSON = "truth_person"
 TRUTH_HEADCOUNT = "truth_headcount"
@@ -37,6 +41,7 @@ _ARROW_TYPES: dict[str, dict[str, pa.DataType]] = {
         **dict.fromkeys(("region_id", "space_name", "wapcov_id", "sensor"), TEXT),
         "intersection_percentage": pa.float64(),
     },
+    VENDOR_PREFIXES: dict.fromkeys(("prefix", "maker"), TEXT),
     TRUTH_DEVICE: dict.fromkeys(("mac_address", "device_type", "person_id"), TEXT),
     TRUTH_PERSON: dict.fromkeys(("person_id", "person_type"), TEXT),
     TRUTH_HEADCOUNT: {
@@ -62,6 +67,7 @@ SQL_TYPES: dict[pa.DataType, str] = {
 }
 PRIMARY_KEYS = {
     SPACES: ("space_id",),
+    VENDOR_PREFIXES: ("prefix",),
     TRUTH_DEVICE: ("mac_address",),
     TRUTH_PERSON: ("person_id",),
     TRUTH_HEADCOUNT: ("space_id", "interval_seconds", "interval_begin_time"),
@@ -113,25 +119,31 @@ class SourceTable:
 
 
 def source_tables(settings: Settings) -> dict[str, SourceTable]:
-    """Every source and truth table by kind (``SESSIONS``, ``SPACES``, ...)."""
+    """Every source and truth table, and the registry, by kind (``SESSIONS``, ``SPACES``, ...)."""
     names = {
         SESSIONS: settings.session_table,
         SPACES: settings.space_table,
         SPACE_METADATA: settings.space_metadata_table,
         FACULTY_DATA: settings.faculty_table,
         REGION_TO_COVERAGE: settings.coverage_table,
+        VENDOR_PREFIXES: vendor_prefix.name,
     }
     renamed = {SESSIONS: settings.session_columns, SPACES: settings.space_columns}
     return {
         kind: SourceTable(
             kind=kind,
-            schema=settings.source_schema,
+            schema=settings.source_schema if kind != VENDOR_PREFIXES else SCHEMA,
             name=names.get(kind, kind),
             columns={name: renamed.get(kind, {}).get(name, name) for name in types},
             types=types,
         )
         for kind, types in _ARROW_TYPES.items()
     }
+
+
+def in_warehouse(settings: Settings) -> Settings:
+    """The settings for what is loaded into the warehouse, whatever the source is."""
+    return settings.model_copy(update={"source_url": None})
 
 
 def require_own_source(settings: Settings) -> None:
