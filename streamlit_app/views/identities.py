@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -80,7 +81,7 @@ def _table(weeks: pd.DataFrame) -> pd.DataFrame:
     return found.iloc[::-1]
 
 
-def _columns() -> dict[str, object]:
+def _columns() -> dict[str, Any]:
     number, share = (
         partial(st.column_config.NumberColumn, format=name) for name in ("localized", "percent")
     )

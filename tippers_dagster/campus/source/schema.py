@@ -11,10 +11,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from tippers_dagster.campus.tables import vendor_prefix
 from tippers_dagster.errors import SourceError
 from tippers_dagster.platform.identifiers import quote_identifier
-from tippers_dagster.platform.warehouse.metadata import SCHEMA
 from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
 
 SESSIONS = "sessions"
@@ -74,6 +72,8 @@ PRIMARY_KEYS = {
 }
 SESSION_INDEXES = ("start_time", "space_id", "mac_address")
 """Columns of the session table with an index each."""
+_OWN_SCHEMA = "tippers"
+"""Of the registry (``campus.tables``)."""
 INGEST_ID = "ingest_id"
 """An additional column of a session table that files are loaded into: the ingest of a row; null
 for other rows."""
@@ -126,13 +126,13 @@ def source_tables(settings: Settings) -> dict[str, SourceTable]:
         SPACE_METADATA: settings.space_metadata_table,
         FACULTY_DATA: settings.faculty_table,
         REGION_TO_COVERAGE: settings.coverage_table,
-        VENDOR_PREFIXES: vendor_prefix.name,
+        VENDOR_PREFIXES: "vendor_prefix",
     }
     renamed = {SESSIONS: settings.session_columns, SPACES: settings.space_columns}
     return {
         kind: SourceTable(
             kind=kind,
-            schema=settings.source_schema if kind != VENDOR_PREFIXES else SCHEMA,
+            schema=settings.source_schema if kind != VENDOR_PREFIXES else _OWN_SCHEMA,
             name=names.get(kind, kind),
             columns={name: renamed.get(kind, {}).get(name, name) for name in types},
             types=types,
