@@ -72,11 +72,11 @@ def _table(weeks: pd.DataFrame) -> pd.DataFrame:
     """The weeks, newest first."""
     found = pd.DataFrame({"Week from": weeks["week"], "Devices": weeks["devices"]})
     for kind in KINDS:
-        found[kind.capitalize()] = weeks[kind] / weeks["devices"]
+        found[kind.capitalize()] = (weeks[kind] / weeks["devices"]).round(3)
     found["Devices a day"] = weeks["devices_a_day"].round().astype(int)
     found["New a day"] = weeks["new_a_day"].round().astype(int)
     found["Sessions"] = weeks["sessions"]
-    found["With a person"] = weeks["known"] / weeks["sessions"]
+    found["With a person"] = (weeks["known"] / weeks["sessions"]).round(3)
     found["Note"] = weeks["is_first"].map({True: "The log begins", False: ""})
     return found.iloc[::-1]
 
