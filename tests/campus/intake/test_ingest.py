@@ -313,6 +313,7 @@ def test_the_registry_of_vendor_prefixes(stack: Settings, tmp_path: Path) -> Non
         ["MA-L", "080030", "ROYAL MELBOURNE INST OF TECH", "Melbourne"],
         ["MA-M", "3C22FB0", "A small maker", ""],
         ["MA-L", "", "Nobody", ""],
+        ["MA-L", "001BA9", "Brother industries, LTD.", "Nagoya"],
         ["MA-L", "001BA9", "", ""],
     ]
     report = ingest_file(stack, "vendor_prefixes", _file(tmp_path, [header, *rows]))
@@ -325,6 +326,7 @@ def test_the_registry_of_vendor_prefixes(stack: Settings, tmp_path: Path) -> Non
     ours = [["prefix", "maker"], ["3c:22:fb", "Apple"]]
     assert ingest_file(stack, "vendor_prefixes", _file(tmp_path, ours)).loaded == 1
     assert _rows(stack, "SELECT * FROM tippers.vendor_prefix ORDER BY 1") == [
+        ("00:1b:a9", "Brother industries, LTD."),
         ("08:00:30", "ROYAL MELBOURNE INST OF TECH"),
         ("3c:22:fb", "Apple"),
     ]

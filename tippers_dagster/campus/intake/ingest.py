@@ -42,6 +42,7 @@ from tippers_dagster.campus.source.schema import (
     VENDOR_PREFIXES,
     SourceTable,
     in_warehouse,
+    loaded_tables,
     source_tables,
 )
 from tippers_dagster.campus.space_ids import why_each_unusable
@@ -121,7 +122,7 @@ def ingest_file(
     """
     if kind == VENDOR_PREFIXES:
         settings = in_warehouse(settings)
-    table = source_tables(settings)[kind]
+    table = loaded_tables(settings)[kind]
     if (options.timezone or options.order) and kind != SESSIONS:
         raise BadInput(
             "--timezone, --day-first and --month-first apply only to files of sessions and "
@@ -290,7 +291,8 @@ def _load_vendor_prefixes(
     checks.reject(texts.is_null(prefixes), "prefix is not three octets")
     checks.reject(texts.is_null(makers), "no maker")
     texts.check_text(checks, makers, "maker")
-    checks.reject(_has_later_row(prefixes), "a later row of the file has the same prefix")
+    usable = pc.if_else(pa.array(checks.good), prefixes, pa.scalar(None, pa.string()))
+    checks.reject(_has_later_row(usable), "a later row of the file has the same prefix")
     ingest.report.rows += raw.num_rows
     ingest.reject(raw, numbers, checks)
     rows = pa.table({"prefix": prefixes, "maker": makers}).filter(pa.array(checks.good))

@@ -21,6 +21,7 @@ from tippers_dagster.campus.source.schema import (
     SESSIONS,
     SPACES,
     in_warehouse,
+    loaded_tables,
     source_tables,
 )
 from tippers_dagster.campus.spaces.tree import SpaceTree
@@ -71,7 +72,7 @@ def remove_ingests(
     settings: Settings, load: Load, ingests: Sequence[Ingested], undone: Undone
 ) -> None:
     """Remove the rows of ingests, within a transaction; undone ingests have none."""
-    tables = source_tables(settings)
+    tables = loaded_tables(settings)
     ingests = [ingest for ingest in ingests if ingest.undone_at is None]
     if untraced := [ingest for ingest in ingests if not ingest.traced]:
         _delete_sessions(settings, load, _rows_without_number(settings, load, untraced), undone)

@@ -1,8 +1,10 @@
 """The source tables: their names in this deployment, and their columns.
 
 A campus has sessions, spaces, room types, faculty offices and coverage. A simulated campus, or a
-published one with known answers, also has truth tables. The registry of vendor prefixes is public:
-it is a table of the warehouse, whatever the source is.
+published one with known answers, also has truth tables.
+
+The registry of vendor prefixes is loaded from files, too. It is public: a table of the warehouse,
+whatever the source is.
 """
 
 from __future__ import annotations
@@ -39,7 +41,6 @@ _ARROW_TYPES: dict[str, dict[str, pa.DataType]] = {
         **dict.fromkeys(("region_id", "space_name", "wapcov_id", "sensor"), TEXT),
         "intersection_percentage": pa.float64(),
     },
-    VENDOR_PREFIXES: dict.fromkeys(("prefix", "maker"), TEXT),
     TRUTH_DEVICE: dict.fromkeys(("mac_address", "device_type", "person_id"), TEXT),
     TRUTH_PERSON: dict.fromkeys(("person_id", "person_type"), TEXT),
     TRUTH_HEADCOUNT: {
@@ -72,8 +73,6 @@ PRIMARY_KEYS = {
 }
 SESSION_INDEXES = ("start_time", "space_id", "mac_address")
 """Columns of the session table with an index each."""
-_OWN_SCHEMA = "tippers"
-"""Of the registry (``campus.tables``)."""
 INGEST_ID = "ingest_id"
 """An additional column of a session table that files are loaded into: the ingest of a row; null
 for other rows."""
@@ -119,26 +118,38 @@ class SourceTable:
 
 
 def source_tables(settings: Settings) -> dict[str, SourceTable]:
-    """Every source and truth table, and the registry, by kind (``SESSIONS``, ``SPACES``, ...)."""
+    """Every source and truth table by kind (``SESSIONS``, ``SPACES``, ...)."""
     names = {
         SESSIONS: settings.session_table,
         SPACES: settings.space_table,
         SPACE_METADATA: settings.space_metadata_table,
         FACULTY_DATA: settings.faculty_table,
         REGION_TO_COVERAGE: settings.coverage_table,
-        VENDOR_PREFIXES: "vendor_prefix",
     }
     renamed = {SESSIONS: settings.session_columns, SPACES: settings.space_columns}
     return {
         kind: SourceTable(
             kind=kind,
-            schema=settings.source_schema if kind != VENDOR_PREFIXES else _OWN_SCHEMA,
+            schema=settings.source_schema,
             name=names.get(kind, kind),
             columns={name: renamed.get(kind, {}).get(name, name) for name in types},
             types=types,
         )
         for kind, types in _ARROW_TYPES.items()
     }
+
+
+def loaded_tables(settings: Settings) -> dict[str, SourceTable]:
+    """Every table that files are loaded into, by kind: the registry, too."""
+    names = ("prefix", "maker")
+    registry = SourceTable(
+        kind=VENDOR_PREFIXES,
+        schema="tippers",  # as declared in ``campus.tables``
+        name="vendor_prefix",
+        columns={name: name for name in names},
+        types=dict.fromkeys(names, TEXT),
+    )
+    return {**source_tables(settings), registry.kind: registry}
 
 
 def in_warehouse(settings: Settings) -> Settings:
