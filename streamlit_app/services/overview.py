@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pyarrow as pa
 import sqlalchemy as sa
 
 from streamlit_app.services import runs
@@ -23,6 +24,7 @@ from tippers_dagster.automation.state import forget_failures, load_states
 from tippers_dagster.campus.intake.tables import reject
 from tippers_dagster.campus.spaces.tracking import LOG_ONLY, list_tracked, wanted_grid
 from tippers_dagster.campus.spaces.tree import SpaceTree
+from tippers_dagster.occupancy import log_identities
 from tippers_dagster.occupancy.rejects import left_out
 from tippers_dagster.occupancy.tables import partition_figures, session_reject, source_chunk
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -190,6 +192,17 @@ def freshness(settings: Settings, tree: SpaceTree) -> Freshness:
         observed_at=observed,
         computed_at=computed,
     )
+
+
+# --- identities ----------------------------------------------------------------------------------
+def log_token(settings: Settings) -> str:
+    """A text that differs whenever the identities of the log may."""
+    return log_identities.log_token(settings)
+
+
+def identities(settings: Settings) -> pa.Table:
+    """Devices by kind, new devices and known persons by week; see ``identities_by_week``."""
+    return log_identities.log_identities(settings)
 
 
 # --- rejected rows -------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from streamlit_app.ui.cached import HASH_FUNCS, space_tree
 from streamlit_app.ui.charts import ranked_bars, timeline
 from streamlit_app.ui.messages import live, plain, show_errors
 from streamlit_app.views.automation import warn_about_automation
+from streamlit_app.views.identities import show_identities
 from streamlit_app.views.levels import REFRESH_SECONDS, show_levels
 from streamlit_app.views.occupancy.context import gap_frame
 from tippers_dagster.access.model import Person, Role
@@ -60,6 +61,7 @@ def render(app: App) -> None:
             _by_dagster(app)
         with st.container(width=NARROW):
             _rejected(app)
+    show_identities(app)
 
 
 def _no_spaces(error: NoSpaces) -> None:

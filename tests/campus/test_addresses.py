@@ -9,7 +9,12 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from tippers_dagster.campus.addresses import ADDRESSES, forget_addresses, record_addresses
+from tippers_dagster.campus.addresses import (
+    ADDRESSES,
+    described_devices,
+    forget_addresses,
+    record_addresses,
+)
 from tippers_dagster.errors import LakeError
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import sessions_key
@@ -46,6 +51,19 @@ def test_devices_are_recorded_once(settings: Settings, tmp_path: Path) -> None:
     record(settings, tmp_path, (7, "a,b"), (HIGH, 'say "x"'), (7, "a,b"))
     record(settings, tmp_path, (HIGH, 'say "x"'), (8, "c"))
     assert recorded(settings) == {7: "a,b", HIGH: 'say "x"', 8: "c"}
+
+
+def test_what_the_addresses_of_devices_say(settings: Settings, tmp_path: Path) -> None:
+    assert described_devices(settings).num_rows == 0
+    ids = ("00:1b:a9:00:00:01", "02:00:00:00:00:01", "pseudonym")
+    record(settings, tmp_path, *zip((7, HIGH, 8), ids, strict=True))
+    found = {row.pop("device"): row for row in described_devices(settings).to_pylist()}
+    names = ("mac_address", "device_kind", "vendor_prefix", "maker", "maker_kind")
+    assert {device: tuple(row[name] for name in names) for device, row in found.items()} == {
+        7: (ids[0], "universal", "00:1b:a9", "Brother industries, LTD.", "printer"),
+        HIGH: (ids[1], "randomised", None, None, None),
+        8: (ids[2], "opaque", None, None, None),
+    }
 
 
 def test_devices_without_sessions_are_forgotten(settings: Settings, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tippers_dagster.campus.devices import (
     UNIVERSAL,
     device_kinds,
     normalise_devices,
+    normalised_prefixes,
     same_form,
     same_form_of,
     vendor_prefixes,
@@ -183,6 +184,17 @@ def test_the_local_bit_makes_an_address_a_randomised_one(number: int) -> None:
         None if local else f"{number >> 40:02x}:{number >> 32 & 255:02x}:{number >> 24 & 255:02x}"
     )
     assert vendor_prefixes(normalised).to_pylist() == [prefix]
+
+
+@pytest.mark.parametrize("spelled", ["3C22FB", "3c-22-fb", "3c:22:FB", "3c 22 fb", "3c.22.fb"])
+def test_a_vendor_prefix_has_one_form(spelled: str) -> None:
+    assert normalised_prefixes(pa.chunked_array([[spelled]])).to_pylist() == ["3c:22:fb"]
+
+
+def test_what_is_not_three_octets_is_no_prefix() -> None:
+    others = ["", "3c22", "3c22fbd", "70b3d5001", "3c:22:fb:00", "3c22fg", "x3c22fb", None]
+    found = normalised_prefixes(pa.chunked_array([others], pa.string()))
+    assert found.to_pylist() == [None] * len(others)
 
 
 def test_what_is_no_address_is_opaque() -> None:

@@ -137,3 +137,13 @@ def test_an_export_names_uncomputed_chunks(campus: Settings, tmp_path: Path) -> 
     with pytest.raises(MissingPartitions, match="2025-01-06"):
         export(tmp_path / "hall.csv")
     assert not (tmp_path / "hall.csv").exists()
+
+
+def test_identities_by_week(campus: Settings) -> None:
+    assert "No sessions are computed" in tippers("occupancy", "identities").stdout
+    track()
+    assert tippers("occupancy", "materialize").exit_code == 0
+    shown = [line.split() for line in tippers("occupancy", "identities").stdout.splitlines()]
+    first, second = ([w for w in line if w != "│"] for line in shown if "2025-01-" in str(line))
+    assert first == ["2025-01-06", "2", "0%", "0%", "100%", "2", "2", "3", "0%"]
+    assert second == ["2025-01-13", "1", "0%", "0%", "100%", "1", "0", "1", "0%"]

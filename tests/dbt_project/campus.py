@@ -13,7 +13,12 @@ OPEN_SECONDS = 12 * 3600
 FIRST_DAY = dt.date(2025, 3, 3)
 """Clocks go forward on the first Sunday after this date."""
 DAYS = 16
-DEVICES = [f"02:00:00:00:00:{number:02x}" for number in range(12)]
+DEVICES = [
+    *(f"02:00:00:00:00:{number:02x}" for number in range(7)),
+    *("00:1b:a9:00:00:07", "3c:2a:f4:00:00:08", "00:11:22:00:00:09", "00:33:44:00:00:0a"),
+    "pseudonym-11",
+]
+"""Some make up their addresses; of others the maker is common, in the registry, or unknown."""
 
 # Space: name, room, type. Hallways have no room, and one room has no type.
 SPACES = {
@@ -70,6 +75,15 @@ def coverage() -> list[Row]:
         }
         for sensor, covered in ACCESS_POINTS.items()
         for place, space in enumerate(covered)
+    ]
+
+
+def vendor_prefixes() -> list[Row]:
+    """Rows of the registry; one replaces the maker that comes with the project."""
+    return [
+        {"prefix": "00:11:22", "maker": "axis communications ab"},
+        {"prefix": "3c:2a:f4", "maker": "Its buyer"},
+        {"prefix": "00:00:07", "maker": "Nobody here"},
     ]
 
 

@@ -151,6 +151,31 @@ def always_on(own: list[Session]) -> Metrics:
     }
 
 
+MAKERS = {
+    "00:1b:a9": ("Brother industries, LTD.", "printer"),
+    "3c:2a:f4": ("Its buyer", None),
+    "00:11:22": ("axis communications ab", "camera"),
+}
+"""By vendor prefix, and what their devices usually are."""
+
+
+def address(own: list[Session]) -> Metrics:
+    device = own[0].device
+    kind = "universal" if ":" in device else "opaque"
+    if device.startswith("02:"):
+        kind = "randomised"
+    prefix = device[:8] if kind == "universal" else None
+    maker, maker_kind = MAKERS.get(prefix or "", (None, None))
+    return {
+        "device_kind": kind,
+        "vendor_prefix": prefix,
+        "maker": maker,
+        "maker_kind": maker_kind,
+        "days": len(days(own)),
+        "one_day_only": len(days(own)) == 1,
+    }
+
+
 def many_connections(own: list[Session]) -> Metrics:
     return {"sessions": len(own), "access_points": len({s.sensor for s in own})}
 
@@ -418,6 +443,7 @@ def co_located_room(own: list[Session], everybody: list[Session]) -> Metrics | N
 
 RULES: dict[str, Callable[..., Metrics | None]] = {
     "device__always_on": always_on,
+    "device__address": address,
     "device__many_connections": many_connections,
     "device__off_hours": off_hours,
     "device__short_irregular": short_irregular,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pyarrow as pa
 import pytest
 
+from tippers_dagster.campus.makers import common_prefixes
 from tippers_dagster.catalog.handwritten import project_source
 from tippers_dagster.catalog.kinds import Kind, LabellingFunction
 from tippers_dagster.catalog.model import Definition
@@ -18,9 +21,9 @@ COUNTS = {
     Kind.CONCEPT: 5,
     Kind.INDEX: 1,
     Kind.DERIVED_INDEX: 6,
-    Kind.RULE: 32,
+    Kind.RULE: 33,
     Kind.FEATURE: 12,
-    Kind.LABELLING_FUNCTION: 29,
+    Kind.LABELLING_FUNCTION: 31,
     Kind.LABEL_MODEL: 4,
     Kind.CLASSIFIER: 2,
     Kind.LABELLED_OCCUPANCY: 1,
@@ -110,3 +113,33 @@ def test_the_text_of_a_function(stack: Settings, days: int, many: int, vote: int
     row = {"active_days": days, "many_room_days": many}
     program = compile_function(body, columns=None, values=DEVICE)
     assert program.vote(pa.Table.from_pylist([row])).votes.tolist() == [vote]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "maker_kind", "label"),
+    [
+        ("phone_randomised_address", "randomised", None, "PHONE"),
+        ("phone_randomised_address", "universal", "phone", None),
+        ("phone_randomised_address", "opaque", None, None),
+        ("static_maker", "universal", "printer", "STATIC"),
+        ("static_maker", "universal", "phone", None),
+        ("static_maker", "universal", None, None),
+        ("static_maker", "randomised", None, None),
+    ],
+)
+def test_functions_on_addresses(
+    stack: Settings, name: str, kind: str, maker_kind: str | None, label: str | None
+) -> None:
+    body = load_catalog(stack).get("device", name).body
+    assert isinstance(body, LabellingFunction)
+    row = {"device_kind": [kind], "maker_kind": pa.array([maker_kind], pa.string())}
+    program = compile_function(body, columns=None, values=DEVICE)
+    votes = program.vote(pa.table(row)).votes.tolist()
+    assert votes == [-1 if label is None else DEVICE.index(label)]
+
+
+def test_kinds_of_makers_in_functions_are_known(stack: Settings) -> None:
+    when = load_catalog(stack).get("device", "static_maker").body.conditions[0].when
+    named = set(re.findall(r'"([^"]+)"', when))
+    assert named
+    assert named <= set(common_prefixes()["maker_kind"].to_pylist())

@@ -100,7 +100,7 @@ def test_everything_is_built_and_tested(lake: OnLake) -> None:
 
 
 def test_every_model_is_the_same_on_both_engines(built: Built, lake: OnLake) -> None:
-    assert len(lake.models) == 51
+    assert len(lake.models) == 52
     for node in lake.models.values():
         place = f"{node['schema']}.{node['alias']}"
         wanted, found = _rows(built.read(place)), _rows(_read(lake.settings, place))

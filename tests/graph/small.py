@@ -36,6 +36,7 @@ STAGING = {
     "staging/stg_space_metadata",
     "staging/stg_faculty_data",
     "staging/stg_region_to_coverage",
+    "staging/int_devices",
     "staging/int_places",
     "staging/int_sessions",
     "staging/int_place_days",

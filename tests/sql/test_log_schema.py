@@ -79,6 +79,27 @@ def test_it_holds_the_rows_of_the_lake(campus: Settings) -> None:
     }
 
 
+def test_devices_follow_the_registry_of_vendor_prefixes(campus: Settings) -> None:
+    fill_log(campus, ["devices"])
+    found = read_arrow(campus, f"SELECT mac_address, device_kind FROM {SCHEMA}.devices")
+    kinds = [(mac, "randomised") for mac in MACS[:2]]
+    assert sorted(map(tuple, (row.values() for row in found.to_pylist()))) == kinds
+    before, token_before = _partitions(campus), registry_token(campus)
+    fill_log(campus, ["devices"])
+    assert (_partitions(campus), registry_token(campus)) == (before, token_before)
+    _execute(campus, "INSERT INTO tippers.vendor_prefix VALUES ('00:00:01', 'A maker')")
+    assert registry_token(campus) != token_before
+    fill_log(campus, ["devices"])
+    assert _partitions(campus) != before
+
+
+def registry_token(settings: Settings) -> str:
+    """What definitions that read devices depend on, besides the log."""
+    (node,) = LOG_TABLES["devices"].reads
+    assert node.source is not None
+    return source_tokens(settings, {node.name: node.source})[node.name]
+
+
 def _signed(device: int) -> int:
     return device - 2**64 if device >= 2**63 else device
 

@@ -59,6 +59,10 @@ def test_nodes_and_assets_agree(bare: Settings) -> None:
     assert log is not None
     assert "log_fingerprint" in (log.query or "")
     assert nodes["staging/int_sessions"].deps == (("sessions",), ("staging", "int_places"))
+    assert nodes["staging/int_devices"].deps == (("sessions",), ("vendor_prefix",))
+    registry = nodes["vendor_prefix"].source
+    assert registry is not None
+    assert (registry.schema, registry.name) == ("tippers", "vendor_prefix")
     assert nodes["staging/space_occupancy"].deps == (("derived_occupancy",),)
     assert nodes["device/long"].deps == (("device", "devices"), ("staging", "int_sessions"))
     assert ("device", "type") in nodes["device/chosen"].deps

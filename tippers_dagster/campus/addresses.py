@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
+from tippers_dagster.campus.devices import KINDS, device_kinds, vendor_prefixes
+from tippers_dagster.campus.makers import makers, makers_of
 from tippers_dagster.campus.tables import device_address
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import SESSIONS_PREFIX
@@ -23,6 +25,13 @@ ADDRESSES = pa.schema({"device": pa.int64(), "mac_address": pa.string()})
 
 BY_DEVICE = pa.schema({"device": pa.uint64(), "mac_address": pa.string()})
 """The same with devices as in the lake."""
+
+_SAID = ("device_kind", "vendor_prefix", "maker", "maker_kind")
+DEVICES = pa.schema(
+    [*BY_DEVICE, *((name, pa.dictionary(pa.int32(), pa.string())) for name in _SAID)]
+)
+"""Devices with what their addresses say: one of ``KINDS``; the vendor prefix of universal ones, its
+maker, and what the maker's devices usually are, each null if not known."""
 
 
 def record_addresses(connection: sa.Connection, path: Path) -> None:
@@ -52,6 +61,22 @@ def device_addresses(settings: Settings) -> pa.Table:
     found = read_arrow(settings, f"SELECT device, mac_address FROM {device_address}")
     devices = found["device"].combine_chunks().view(pa.uint64())
     return pa.table([devices, found["mac_address"]], schema=BY_DEVICE)
+
+
+def described_devices(settings: Settings) -> pa.Table:
+    """All devices with what their addresses say, with the columns of ``DEVICES``."""
+    found = device_addresses(settings)
+    addresses = found["mac_address"].combine_chunks()
+    kinds = pa.array(device_kinds(addresses), pa.int32())
+    # Names are looked up once per prefix, not once per device.
+    encoded = vendor_prefixes(addresses).dictionary_encode()
+    prefixes, places = encoded.dictionary, encoded.indices
+    named = (prefixes, *makers_of(prefixes, makers(settings)))
+    said = [
+        pa.DictionaryArray.from_arrays(kinds, pa.array(KINDS)),
+        *(names.take(places).dictionary_encode() for names in named),
+    ]
+    return pa.table([*found.columns, *said], schema=DEVICES)
 
 
 def forget_addresses(settings: Settings) -> int:

@@ -29,6 +29,7 @@ ADDRESS = f"[0-9a-f]{{2}}(?:{_SEPARATORS}?[0-9a-f]{{2}}){{5}}"
 """An address in any spelling, in lower case: a regular expression."""
 
 _OCTETS = f"^{'([0-9a-f]{2})' * 6}$"
+_PREFIX = f"^{f'{_SEPARATORS}?'.join(['([0-9a-f]{2})'] * 3)}$"
 _NORMALISED = "^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$"
 # The second lowest bit of the first octet says that an address is locally administered.
 _LOCAL = "^[0-9a-f][2367abef]:"
@@ -133,6 +134,20 @@ def vendor_prefixes(normalised: pa.Array) -> pa.Array:
     universal = pa.array(device_kinds(normalised) == UNIVERSAL)
     prefixes = pc.utf8_slice_codeunits(normalised, 0, 8)
     return pc.if_else(universal, prefixes, pa.scalar(None, pa.string()))
+
+
+def normalised_prefixes(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Vendor prefixes in any spelling (``AABBCC``, ``AA-BB-CC``) as ``aa:bb:cc``.
+
+    Returns
+    -------
+    text [n]
+        Null for what is not three octets, such as the longer assignments of small makers.
+    """
+    lower = pc.ascii_lower(texts)
+    is_prefix = pc.match_substring_regex(lower, _PREFIX)
+    prefixes = pc.replace_substring_regex(lower, _PREFIX, r"\1:\2:\3")
+    return pc.if_else(is_prefix, prefixes, pa.scalar(None, pa.string()))
 
 
 def same_form(keys: pa.Array | pa.ChunkedArray) -> pa.Array:

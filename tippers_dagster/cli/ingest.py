@@ -183,6 +183,13 @@ def region_to_coverage(file: File, column: Columns = None) -> None:
     _ingest_file("region_to_coverage", file, column)
 
 
+@app.command("vendor-prefixes")
+@app.command("vendor_prefixes", hidden=True)
+def vendor_prefixes(file: File, column: Columns = None) -> None:
+    """Replace the makers of the file's vendor prefixes: prefix and maker, or the IEEE's oui.csv."""
+    _ingest_file("vendor_prefixes", file, column)
+
+
 @app.command()
 def observations(
     file: File,

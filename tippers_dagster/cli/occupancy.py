@@ -1,4 +1,4 @@
-"""`tippers track`, `tippers untrack`, `tippers occupancy status | materialize | retry | export`."""
+"""`tippers track`, `tippers untrack` and `tippers occupancy`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     app.command("untrack")(untrack)
     occupancy = typer.Typer(no_args_is_help=True, help="Occupancy of the tracked spaces.")
     occupancy.command("status")(status)
+    occupancy.command("identities")(identities)
     occupancy.command("materialize")(materialize)
     occupancy.command("retry")(retry)
     export.register(occupancy)
@@ -115,6 +116,39 @@ def status() -> None:
     _print_last_check(settings, check)
     _print_rejected(settings)
     _print_failures(levels)
+
+
+def identities() -> None:
+    """Show by week what kinds of devices the log has, how many are new, and who is known.
+
+    A device that changes its address counts as a new device each time: counts over days or weeks
+    overstate the number of devices. Counts over an hour or less hardly do.
+    """
+    from rich.table import Table
+
+    from tippers_dagster.campus.devices import KINDS
+    from tippers_dagster.occupancy.log_identities import log_identities
+    from tippers_dagster.settings import get_settings
+
+    weeks = log_identities(get_settings()).to_pylist()
+    if not weeks:
+        typer.echo("No sessions are computed. `tippers occupancy status` shows how far it is.")
+        return
+    table = Table("week from", "devices", *KINDS, "a day", "new a day", "sessions", "with a person")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for week in weeks:
+        table.add_row(
+            str(week["week"]),
+            f"{week['devices']:,}",
+            *(f"{week[kind] / week['devices']:.0%}" for kind in KINDS),
+            f"{week['devices_a_day']:,.0f}",
+            f"{week['new_a_day']:,.0f}",
+            f"{week['sessions']:,}",
+            f"{week['known'] / week['sessions']:.0%}",
+        )
+    table_console().print(table)
+    typer.echo("The log begins in the first week: there, every address is new.")
 
 
 def materialize(

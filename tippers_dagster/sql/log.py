@@ -12,8 +12,17 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import sqlalchemy as sa
 
-from tippers_dagster.campus.addresses import BY_DEVICE, device_addresses
+from tippers_dagster.automation.nodes import Node, Table, digest
+from tippers_dagster.campus.addresses import (
+    BY_DEVICE,
+    DEVICES,
+    described_devices,
+    device_addresses,
+)
+from tippers_dagster.campus.makers import REGISTRY_CONTENT, shipped_bytes
+from tippers_dagster.campus.tables import vendor_prefix
 from tippers_dagster.catalog.window import EVERYTHING, Window, window_of_tag
 from tippers_dagster.errors import BadInput, LakeFileMissing
 from tippers_dagster.occupancy.files import DERIVED_COUNTS, SOURCE_COUNTS
@@ -83,6 +92,8 @@ class LogTable:
         Makes a table that has no files of its own.
     more
         What else it is made from, as text.
+    reads
+        Tables of the warehouse that it is made from, besides the log.
     by_chunk
         Whether it depends on which chunks are tracked.
     indexes
@@ -94,6 +105,7 @@ class LogTable:
     folders: tuple[str, ...] = ()
     read: Read | None = None
     more: Callable[[Settings], str] = lambda _: ""
+    reads: tuple[Node, ...] = ()
     by_chunk: bool = True
     indexes: tuple[tuple[str, ...], ...] = ()
 
@@ -110,6 +122,24 @@ class LogTable:
 _BY_ALL = [(name, "ascending") for name in COVERAGE.names]
 _NAMES = pa.dictionary(pa.int32(), pa.string())
 _LOCAL = pa.timestamp("us")
+
+
+def _registry_content() -> str:
+    """A query whose result differs whenever the makers of vendor prefixes do."""
+    shipped = digest(shipped_bytes().decode())
+    return f"SELECT concat(({REGISTRY_CONTENT}), '{shipped}')"
+
+
+def _registry(settings: Settings) -> str:
+    with warehouse_engine(settings).connect() as connection:
+        return str(connection.scalar(sa.text(_registry_content())))
+
+
+REGISTRY = Node(
+    (vendor_prefix.name,),
+    source=Table(str(vendor_prefix.schema), vendor_prefix.name, _registry_content()),
+)
+"""The registry of vendor prefixes, as a source of definitions."""
 
 LOG_TABLES: dict[str, LogTable] = {
     "sessions": LogTable(
@@ -136,6 +166,14 @@ LOG_TABLES: dict[str, LogTable] = {
         read=lambda settings, _: device_addresses(settings),
         by_chunk=False,
         indexes=(("device",),),
+    ),
+    "devices": LogTable(
+        DEVICES,
+        (SESSIONS,),
+        read=lambda settings, _: described_devices(settings),
+        more=_registry,
+        reads=(REGISTRY,),
+        by_chunk=False,
     ),
     "place_days": LogTable(
         pa.schema(

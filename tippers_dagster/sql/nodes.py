@@ -86,6 +86,8 @@ def _log_nodes(manifest: Mapping[str, Any]) -> Iterator[Node]:
         for r in manifest["sources"].values()
         if (window := source_window(r["source_name"])) is not None
     }
+    names = {r["name"] for r in manifest["sources"].values() if _is_log(r)}
+    yield from {n.key: n for name in sorted(names) for n in LOG_TABLES[name].reads}.values()
     for asset, window in sorted(found, key=str):
         everything = counts.get((asset,)) if window.is_everything else None
         yield everything or log_node(asset, window)
@@ -132,7 +134,16 @@ def _node(manifest: Mapping[str, Any], macros: _Macros, resource: Resource) -> N
         *sorted(str(LOG_TABLES[r["name"]].schema) for r in below if _is_log(r)),
         *macros.content(resource),
     ]
-    return Node(key_of(resource), digest(*parts), tuple(sorted({_node_key(r) for r in below})))
+    deps = {_node_key(r) for r in below}
+    deps |= {node.key for node in tables_behind(manifest, resource)}
+    return Node(key_of(resource), digest(*parts), tuple(sorted(deps)))
+
+
+def tables_behind(manifest: Mapping[str, Any], resource: Resource) -> list[Node]:
+    """The tables of the warehouse that a model reads through tables of the log."""
+    below = resource.get("depends_on", {}).get("nodes", ())
+    sources = [_resource(manifest, unique_id) for unique_id in below]
+    return [node for r in sources if _is_log(r) for node in LOG_TABLES[r["name"]].reads]
 
 
 def _is_log(resource: Resource) -> bool:

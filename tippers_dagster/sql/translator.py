@@ -16,7 +16,7 @@ from tippers_dagster.platform.dagster.dbt import (
     DagsterDbtTranslator,
     DagsterDbtTranslatorSettings,
 )
-from tippers_dagster.sql.nodes import Resource, key_of, meta_of
+from tippers_dagster.sql.nodes import Resource, key_of, meta_of, tables_behind
 
 # Dagster accepts no more than this: one invalid owner would keep everything from loading.
 _EMAIL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
@@ -39,6 +39,15 @@ class Translator(DagsterDbtTranslator):
         )
         super().__init__(settings)
         self._nodes = {node.key: node for node in nodes}
+
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: Any
+    ) -> dg.AssetSpec:
+        """With everything that the tables of the log are made from as inputs."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        behind = tables_behind(manifest, self.get_resource_props(manifest, unique_id))
+        deps = [dg.AssetKey(node.key) for node in behind]
+        return spec.merge_attributes(deps=deps) if deps else spec
 
     def get_asset_key(self, dbt_resource_props: Resource) -> dg.AssetKey:
         """``concept/name`` for a definition, ``staging/model`` for a staging model."""

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tippers_dagster.campus.intake.ingest import ingest_file
+from tippers_dagster.campus.intake.undo import undo_ingests
 from tippers_dagster.campus.source.load import read_source
 from tippers_dagster.errors import BadInput, SourceError
 from tippers_dagster.settings import Settings
@@ -302,6 +303,43 @@ def test_space_metadata_and_faculty_replace_their_keys(stack: Settings, tmp_path
     ]
     offices = [["name", "office"], ["Ann", "B 1"], ["Ann", "B 2"]]
     assert ingest_file(stack, "faculty_data", _file(tmp_path, offices)).loaded == 2
+
+
+def test_the_registry_of_vendor_prefixes(stack: Settings, tmp_path: Path) -> None:
+    header = ["Registry", "Assignment", "Organization Name", "Organization Address"]
+    rows = [
+        ["MA-L", "080030", "CERN", "Geneva"],
+        ["MA-L", "3C22FB", "Apple, Inc.", "Cupertino"],
+        ["MA-L", "080030", "ROYAL MELBOURNE INST OF TECH", "Melbourne"],
+        ["MA-M", "3C22FB0", "A small maker", ""],
+        ["MA-L", "", "Nobody", ""],
+        ["MA-L", "001BA9", "Brother industries, LTD.", "Nagoya"],
+        ["MA-L", "001BA9", "", ""],
+    ]
+    report = ingest_file(stack, "vendor_prefixes", _file(tmp_path, [header, *rows]))
+    assert dict(report.rejected) == {
+        "a later row of the file has the same prefix": 1,
+        "prefix is not three octets": 1,
+        "no prefix": 1,
+        "no maker": 1,
+    }
+    ours = [["prefix", "maker"], ["3c:22:fb", "Apple"]]
+    assert ingest_file(stack, "vendor_prefixes", _file(tmp_path, ours)).loaded == 1
+    assert _rows(stack, "SELECT * FROM tippers.vendor_prefix ORDER BY 1") == [
+        ("00:1b:a9", "Brother industries, LTD."),
+        ("08:00:30", "ROYAL MELBOURNE INST OF TECH"),
+        ("3c:22:fb", "Apple"),
+    ]
+
+
+def test_the_registry_is_loaded_whatever_the_source_is(stack: Settings, tmp_path: Path) -> None:
+    elsewhere = stack.model_copy(update={"source_url": stack.database_url})
+    file = _file(tmp_path, [["prefix", "maker"], ["3C-22-FB", "Apple"]])
+    report = ingest_file(elsewhere, "vendor_prefixes", file)
+    assert _rows(stack, "SELECT * FROM tippers.vendor_prefix") == [("3c:22:fb", "Apple")]
+    assert report.ingest_id is not None
+    assert undo_ingests(elsewhere, [report.ingest_id]).changed == {"vendor_prefixes": 1}
+    assert _rows(stack, "SELECT * FROM tippers.vendor_prefix") == []
 
 
 def test_coverage_has_numbers(stack: Settings, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_partners_company_and_crowds(lake: Settings) -> None:
 
 def test_columns_are_the_same_without_rows(lake: Settings) -> None:
     chunks = window_chunks(lake, ANSWERS)
-    for name in (*ANSWERS, "device_address"):
+    for name in (*ANSWERS, "device_address", "devices"):
         found = log_table(lake, name, chunks)
         assert found.schema == empty_log_table(name).schema
         assert found.num_rows > 0 or name == "crowds"

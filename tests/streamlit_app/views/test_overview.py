@@ -8,11 +8,13 @@ from collections.abc import Callable
 from contextlib import closing
 from socket import socket
 
+import pytest
 import sqlalchemy as sa
 from streamlit.testing.v1 import AppTest
 
 from streamlit_app.services import overview as service
 from streamlit_app.services.app import App
+from streamlit_app.views.identities import OPENED
 from tests.streamlit_app.views.test_occupancy import HOSTILE, metrics, texts
 from tippers_dagster.access.model import Role
 from tippers_dagster.automation.tables import asset_state
@@ -77,6 +79,27 @@ def test_a_viewer_sees_the_campus(campus_app: App, as_role: Callable[[App, Role]
     assert metrics(test)["Spaces tracked"] == f"{len(tree):,}"
     assert len(test.get("vega_lite_chart")) == 2
     assert not test.error
+
+
+def test_devices_and_people_are_read_when_somebody_opens_them(campus_app: App) -> None:
+    test = opened(campus_app)
+    (box,) = test.expander
+    assert box.label == "Devices and people in the log, by week"
+    assert not box.dataframe
+    test.session_state[OPENED] = True
+    test.run()
+    assert not test.exception, test.exception
+    (box,) = test.expander
+    (table,) = (shown.value for shown in box.dataframe)
+    assert table["Week from"].astype(str).tolist() == ["2025-01-27", "2025-01-20"]
+    assert table["Note"].tolist() == ["", "The log begins"]
+    weeks = service.identities(campus_app.settings).to_pylist()
+    assert table["Sessions"].tolist() == [week["sessions"] for week in reversed(weeks)]
+    shares = table["Universal"] + table["Randomised"] + table["Opaque"]
+    assert shares.tolist() == pytest.approx([1, 1], abs=0.002)
+    page_text = texts(test)
+    assert f"**{weeks[-1]['devices']:,} devices**" in page_text
+    assert "counts over days or weeks overstate the number of devices" in page_text
 
 
 def test_a_warning_counts_waiting_partitions_while_nothing_runs(campus_app: App) -> None:

@@ -1,8 +1,8 @@
 """Loads files into the source tables.
 
 Sessions are appended. Spaces replace those with the same id. In the other tables, a file's rows
-replace all stored rows of the same room, person or region. Every ingest can be undone
-(:mod:`tippers_dagster.campus.intake.undo`) and repeated with other options.
+replace all stored rows of the same room, person, region or vendor prefix. Every ingest can be
+undone (:mod:`tippers_dagster.campus.intake.undo`) and repeated with other options.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from tippers_dagster.campus.devices import normalised_prefixes
 from tippers_dagster.campus.intake.entries import Options, journal_transaction, note_removal
 from tippers_dagster.campus.intake.files import (
     Batch,
@@ -37,15 +39,21 @@ from tippers_dagster.campus.source.schema import (
     SESSIONS,
     SPACE_METADATA,
     SPACES,
+    VENDOR_PREFIXES,
     SourceTable,
+    in_warehouse,
+    loaded_tables,
     source_tables,
 )
 from tippers_dagster.campus.space_ids import why_each_unusable
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import SPACE_COLUMNS, Settings
 
-KINDS = (SPACES, SESSIONS, SPACE_METADATA, FACULTY_DATA, REGION_TO_COVERAGE)
+KINDS = (SPACES, SESSIONS, SPACE_METADATA, FACULTY_DATA, REGION_TO_COVERAGE, VENDOR_PREFIXES)
 """Kinds of files for ``ingest_file``."""
+
+_OTHER_NAMES = {VENDOR_PREFIXES: {"prefix": "Assignment", "maker": "Organization Name"}}
+"""What published files call our columns: the IEEE registry (oui.csv)."""
 
 # Anything that float() accepts, except hexadecimal numbers, infinity and NaN.
 _NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?$"
@@ -110,15 +118,18 @@ def ingest_file(
     BadInput
         When the file or all its rows are unusable, or the spaces would not form a tree.
     SourceError
-        When the source is a campus's own database.
+        When the source is a campus's own database, except for vendor prefixes.
     """
-    table = source_tables(settings)[kind]
+    if kind == VENDOR_PREFIXES:
+        settings = in_warehouse(settings)
+    table = loaded_tables(settings)[kind]
     if (options.timezone or options.order) and kind != SESSIONS:
         raise BadInput(
             "--timezone, --day-first and --month-first apply only to files of sessions and "
             "observations."
         )
-    named = named_columns(table.columns, options.columns)
+    known = {**table.columns, **_OTHER_NAMES.get(kind, {})}
+    named = named_columns(known, options.columns)
     wanted = {named[ours] if ours in options.columns else ours: ours for ours in named}
     if len(wanted) < len(named):
         raise BadInput(
@@ -142,6 +153,8 @@ def ingest_file(
         file = _Renamed(opened, wanted)
         if kind == SPACES:
             _load_spaces(ingest, file, progress)
+        elif kind == VENDOR_PREFIXES:
+            _load_vendor_prefixes(ingest, table, file, progress)
         else:
             _load_reference(ingest, table, file, progress)
         ingest.reject_malformed(opened.malformed)
@@ -226,8 +239,7 @@ def _load_spaces(ingest: Ingest, file: _Renamed, progress: Progress | None) -> N
     batches = list(file.batches(progress))
     if not batches:
         return
-    raw = pa.concat_tables([batch.columns for batch in batches])
-    numbers = np.concatenate([batch.row_numbers for batch in batches])
+    raw, numbers = _joined(batches)
     spaces = pa.table({name: texts.text(raw[name], name) for name in SPACE_COLUMNS})
     checks = Checks(raw.num_rows)
     ids = spaces["space_id"]
@@ -263,6 +275,35 @@ def _load_reference(
         good.append(pa.table(columns).filter(pa.array(checks.good)))
     if good:
         ingest.report.loaded += replace_rows(ingest, table, pa.concat_tables(good))
+
+
+def _load_vendor_prefixes(
+    ingest: Ingest, table: SourceTable, file: _Renamed, progress: Progress | None
+) -> None:
+    batches = list(file.batches(progress))
+    if not batches:
+        return
+    raw, numbers = _joined(batches)
+    given, makers = (texts.text(raw[name], name) for name in ("prefix", "maker"))
+    prefixes = normalised_prefixes(given)
+    checks = Checks(raw.num_rows)
+    checks.reject(texts.is_null(given), "no prefix")
+    checks.reject(texts.is_null(prefixes), "prefix is not three octets")
+    checks.reject(texts.is_null(makers), "no maker")
+    texts.check_text(checks, makers, "maker")
+    usable = pc.if_else(pa.array(checks.good), prefixes, pa.scalar(None, pa.string()))
+    checks.reject(_has_later_row(usable), "a later row of the file has the same prefix")
+    ingest.report.rows += raw.num_rows
+    ingest.reject(raw, numbers, checks)
+    rows = pa.table({"prefix": prefixes, "maker": makers}).filter(pa.array(checks.good))
+    if rows.num_rows:
+        ingest.report.loaded += replace_rows(ingest, table, rows)
+
+
+def _joined(batches: list[Batch]) -> tuple[pa.Table, NDArray[np.int64]]:
+    """The rows of all batches, and their numbers."""
+    columns = pa.concat_tables([batch.columns for batch in batches])
+    return columns, np.concatenate([batch.row_numbers for batch in batches])
 
 
 def _has_later_row(ids: pa.ChunkedArray) -> Mask:

@@ -18,6 +18,7 @@ from tippers_dagster.campus.source.schema import (
     SQL_TYPES,
     TRUTH_DEVICE,
     TRUTH_PERSON,
+    VENDOR_PREFIXES,
     SourceTable,
 )
 
@@ -26,6 +27,7 @@ KEYS = {
     SPACE_METADATA: "roomid",
     FACULTY_DATA: "name",
     REGION_TO_COVERAGE: "region_id",
+    VENDOR_PREFIXES: "prefix",
     TRUTH_DEVICE: "mac_address",
     TRUTH_PERSON: "person_id",
 }

@@ -16,7 +16,14 @@ from tippers_dagster.campus.intake.entries import (
 from tippers_dagster.campus.intake.layers import drop_layer, kinds_written
 from tippers_dagster.campus.source.load import Load
 from tippers_dagster.campus.source.read import last_moment
-from tippers_dagster.campus.source.schema import INGEST_ID, SESSIONS, SPACES, source_tables
+from tippers_dagster.campus.source.schema import (
+    INGEST_ID,
+    SESSIONS,
+    SPACES,
+    in_warehouse,
+    loaded_tables,
+    source_tables,
+)
 from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.errors import BadInput, SourceError
 from tippers_dagster.settings import Settings
@@ -41,10 +48,8 @@ def undo_ingests(settings: Settings, numbers: Sequence[int]) -> Undone:
     BadInput
         When there is no such ingest, it is already undone, an earlier version loaded it without
         recording its rows, or spaces would lose their parents.
-    SourceError
-        When the source is a campus's own database.
     """
-    undone = Undone()
+    settings, undone = in_warehouse(settings), Undone()
     with journal_transaction(settings) as load:
         ingests = [find_ingest(load, number) for number in sorted(set(numbers))]
         for ingest in ingests:
@@ -67,7 +72,7 @@ def remove_ingests(
     settings: Settings, load: Load, ingests: Sequence[Ingested], undone: Undone
 ) -> None:
     """Remove the rows of ingests, within a transaction; undone ingests have none."""
-    tables = source_tables(settings)
+    tables = loaded_tables(settings)
     ingests = [ingest for ingest in ingests if ingest.undone_at is None]
     if untraced := [ingest for ingest in ingests if not ingest.traced]:
         _delete_sessions(settings, load, _rows_without_number(settings, load, untraced), undone)

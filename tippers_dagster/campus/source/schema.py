@@ -2,6 +2,9 @@
 
 A campus has sessions, spaces, room types, faculty offices and coverage. A simulated campus, or a
 published one with known answers, also has truth tables.
+
+The registry of vendor prefixes is loaded from files, too. It is public: a table of the warehouse,
+whatever the source is.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ SPACES = "spaces"
 SPACE_METADATA = "space_metadata"
 FACULTY_DATA = "faculty_data"
 REGION_TO_COVERAGE = "region_to_coverage"
+VENDOR_PREFIXES = "vendor_prefixes"
 TRUTH_DEVICE = "truth_device"
 TRUTH_PERSON = "truth_person"
 TRUTH_HEADCOUNT = "truth_headcount"
@@ -62,6 +66,7 @@ SQL_TYPES: dict[pa.DataType, str] = {
 }
 PRIMARY_KEYS = {
     SPACES: ("space_id",),
+    VENDOR_PREFIXES: ("prefix",),
     TRUTH_DEVICE: ("mac_address",),
     TRUTH_PERSON: ("person_id",),
     TRUTH_HEADCOUNT: ("space_id", "interval_seconds", "interval_begin_time"),
@@ -132,6 +137,24 @@ def source_tables(settings: Settings) -> dict[str, SourceTable]:
         )
         for kind, types in _ARROW_TYPES.items()
     }
+
+
+def loaded_tables(settings: Settings) -> dict[str, SourceTable]:
+    """Every table that files are loaded into, by kind: the registry, too."""
+    names = ("prefix", "maker")
+    registry = SourceTable(
+        kind=VENDOR_PREFIXES,
+        schema="tippers",  # as declared in ``campus.tables``
+        name="vendor_prefix",
+        columns={name: name for name in names},
+        types=dict.fromkeys(names, TEXT),
+    )
+    return {**source_tables(settings), registry.kind: registry}
+
+
+def in_warehouse(settings: Settings) -> Settings:
+    """The settings for what is loaded into the warehouse, whatever the source is."""
+    return settings.model_copy(update={"source_url": None})
 
 
 def require_own_source(settings: Settings) -> None:
