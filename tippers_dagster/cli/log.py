@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tippers_dagster.access.machine_user import machine_user
+from tippers_dagster.catalog.kinds import Kind, LogSource
+from tippers_dagster.catalog.model import Draft
+from tippers_dagster.catalog.names import read_body
 from tippers_dagster.cli.log_options import (
     AccessPointColumn,
     DayFirst,
@@ -192,12 +196,8 @@ def add(
     description: Annotated[str, typer.Option(help="What it is.")] = "",
 ) -> None:
     """Define a log source: where the rows of a log are, and what their columns mean."""
-    from tippers_dagster.access.machine_user import machine_user
     from tippers_dagster.campus.log.mapping import load_mapping
     from tippers_dagster.campus.source.log_source import ref_of
-    from tippers_dagster.catalog.kinds import Kind
-    from tippers_dagster.catalog.model import Draft
-    from tippers_dagster.catalog.names import read_body
     from tippers_dagster.graph.save import save_definition
 
     fields = {
@@ -224,7 +224,6 @@ def sources() -> None:
     from rich.table import Table
 
     from tippers_dagster.campus.source.log_source import log_sources
-    from tippers_dagster.catalog.kinds import LogSource
 
     settings = get_settings()
     table = Table("log source", "rows", "columns", "read in place")

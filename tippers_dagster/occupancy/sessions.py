@@ -29,6 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -38,10 +39,9 @@ from tippers_dagster.campus.addresses import ADDRESSES
 from tippers_dagster.campus.devices import DEVICE_REASONS
 from tippers_dagster.campus.identities import DeviceIds
 from tippers_dagster.campus.local_time import MICRO, LocalClock, chunk_bounds, whole_seconds
-from tippers_dagster.campus.source.mapped import REASON, MappedSnapshot
 from tippers_dagster.campus.source.observed import Observed, Span
 from tippers_dagster.campus.source.read import SourceSnapshot, source_snapshot
-from tippers_dagster.campus.source.schema import TEXT
+from tippers_dagster.campus.source.schema import REASON, TEXT
 from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.occupancy.sweep import split
 from tippers_dagster.platform.fingerprint import mix, of_column, of_text, of_texts, sums_by_group
@@ -50,6 +50,9 @@ from tippers_dagster.platform.lake import Lake
 from tippers_dagster.platform.lake.keys import sessions_key
 from tippers_dagster.platform.scratch import scratch_folder
 from tippers_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from tippers_dagster.campus.source.mapped import MappedSnapshot
 
 VERSION = 3
 """Raise it when the same source rows would give other sessions: all chunks become stale."""

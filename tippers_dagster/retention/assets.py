@@ -8,6 +8,7 @@ import dagster as dg
 from tippers_dagster.automation.specs import check_result, check_specs
 from tippers_dagster.occupancy.state import DERIVED, SOURCE
 from tippers_dagster.platform.locks.locks import hold_run_lock
+from tippers_dagster.retention.work import delete_due, last_day
 from tippers_dagster.settings import Settings, get_settings
 
 NAME = "presence_retention"
@@ -41,8 +42,6 @@ def presence_retention(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
     """One row per sealed time chunk, of which only counts are kept."""
-    from tippers_dagster.retention.work import delete_due, last_day
-
     settings = get_settings()
     hold_run_lock(settings, context.run.run_id)
     outcome = delete_due(settings, context.log)

@@ -24,16 +24,13 @@ from tippers_dagster.campus.log.times import OpenOrder, instants
 from tippers_dagster.campus.source.log_source import LogTable, open_table, said_of_logs
 from tippers_dagster.campus.source.observed import Observed, Span
 from tippers_dagster.campus.source.places import Places
-from tippers_dagster.campus.source.schema import EXACT, PERSON
+from tippers_dagster.campus.source.schema import EXACT, PERSON, REASON
 from tippers_dagster.campus.source.session_rows import local_times, session_rows
 from tippers_dagster.campus.source.sightings import Sightings
 from tippers_dagster.errors import SourceError, TippersError
 from tippers_dagster.platform.fingerprint import mix, of_column
 from tippers_dagster.platform.keys import device_key
 from tippers_dagster.settings import SESSION_COLUMNS, Settings
-
-REASON = "reason"
-"""A further column of sessions: why a row cannot be used; null for all others."""
 
 _DAY = dt.timedelta(days=1)
 _EPOCH_UNITS = (1, 1000, 1_000_000, 1_000_000_000)

@@ -16,10 +16,7 @@ from adbc_driver_manager import Error as ArrowDriverError
 
 from tippers_dagster.campus.source.checks import INSTANT_TYPE, existing_columns, require_columns
 from tippers_dagster.campus.source.load import read_source
-from tippers_dagster.campus.source.log_source import log_table
-from tippers_dagster.campus.source.mapped import MappedSnapshot
 from tippers_dagster.campus.source.observed import Observed, Span
-from tippers_dagster.campus.source.places import Places
 from tippers_dagster.campus.source.schema import (
     EXACT,
     INGEST_ID,
@@ -37,6 +34,8 @@ from tippers_dagster.settings import SESSION_COLUMNS, SPACE_COLUMNS, Settings
 
 if TYPE_CHECKING:
     from adbc_driver_postgresql import dbapi
+
+    from tippers_dagster.campus.source.mapped import MappedSnapshot
 
 ACCESS_POINT = "sensor_id"
 TEXTS = ("mac_address", ACCESS_POINT, "space_id")
@@ -163,6 +162,10 @@ def source_snapshot(settings: Settings) -> Iterator[SourceSnapshot | MappedSnaps
         be read, or the database rejects a query.
     """
     if settings.log_source is not None:
+        from tippers_dagster.campus.source.log_source import log_table
+        from tippers_dagster.campus.source.mapped import MappedSnapshot
+        from tippers_dagster.campus.source.places import Places
+
         places = Places(settings, partial(read_source, settings))
         yield MappedSnapshot(settings, log_table(settings, settings.log_source), places)
         return

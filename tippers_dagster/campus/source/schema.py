@@ -89,6 +89,10 @@ EXACT = {
 only mean, the last sign of life of a session without an end, the log's own id of a session, and the
 keyed hash of its user (the signed integer of the same bits)."""
 
+REASON = "reason"
+"""A further column of sessions that are read in place: why a row cannot be used; null for all
+others."""
+
 
 @dataclass(frozen=True)
 class SourceTable:
