@@ -18,6 +18,7 @@ from streamlit_app.views import (
     definitions,
     forecasts,
     labels,
+    log_files,
     models,
     occupancy,
     overview,
@@ -50,6 +51,7 @@ PAGES = {
         ("models", models, "Models", ":material/model_training:"),
     ],
     "Deployment": [
+        ("load", log_files, "Load a log", ":material/upload_file:"),
         ("connections", connections, "Connections", ":material/database:"),
         ("runs", runs, "Runs", ":material/play_circle:"),
     ],

@@ -365,12 +365,5 @@ def _yaml(mapping: LogMapping) -> str:
 
 def _write(path: Path, made: Preview) -> None:
     from tippers_dagster.campus.log.mapping import write_mapping
-    from tippers_dagster.platform.small_tables import column_names
 
-    lines = ["What the columns of this log mean, see docs/log_sources.md."]
-    if made.preset is not None:
-        lines += [f"From the preset {made.preset.name}. Source: {made.preset.source}"]
-        lines += [f"Not known: {sentence}" for sentence in made.preset.not_known]
-    # No values: the file may go into git.
-    lines += [f"Columns of the log: {column_names(made.look.names)}"]
-    write_mapping(path, made.mapping, lines)
+    write_mapping(path, made.mapping, made.comments())

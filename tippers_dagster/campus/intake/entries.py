@@ -119,11 +119,21 @@ def describe_options(options: Options | None) -> str:
 
 
 def note_ingest(
-    load: Load, kind: str, path: Path, sha256: str, options: Options, again: int | None
+    load: Load,
+    kind: str,
+    path: Path,
+    sha256: str,
+    options: Options,
+    again: int | None,
+    *,
+    name: str | None = None,
 ) -> int:
-    """Add an entry for an ingest, or reset the entry ``again``; returns its number."""
+    """Add an entry for an ingest, or reset the entry ``again``; returns its number.
+
+    ``name``: the file's, if it is not its path.
+    """
     size = path.stat().st_size if path.is_file() else None
-    values = (kind, str(path.absolute()), sha256, json.dumps(options))
+    values = (kind, name or str(path.absolute()), sha256, json.dumps(options))
     size_sql = "NULL" if size is None else f"{size:d}"
     if again is None:
         found = load.execute(

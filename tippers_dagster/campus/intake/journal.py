@@ -49,7 +49,8 @@ class IngestReport:
     rows by reason; ``already``: this content was ingested before, at ``when``, and nothing was
     done. ``details`` has further figures by name, ``ignored`` the unused columns of the file.
     ``ingest_id`` is the number in the journal; ``dates`` are the local dates that added and removed
-    sessions may touch; ``unplaced`` counts loaded sessions by space, for spaces that do not exist.
+    sessions may touch; ``unplaced`` counts loaded sessions by space, for spaces that do not exist;
+    ``unknown_access_points`` counts rejected rows by access point, for those that cover no space.
     """
 
     rows: int = 0
@@ -62,6 +63,7 @@ class IngestReport:
     ingest_id: int | None = None
     dates: set[dt.date] = field(default_factory=set)
     unplaced: Counter[str] = field(default_factory=Counter)
+    unknown_access_points: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -148,6 +150,7 @@ def begin_ingest(
     *,
     replaces: bool,
     again: int | None = None,
+    name: str | None = None,
 ) -> Iterator[Ingest]:
     """Open the transaction of an ingest, and commit it unless the block raises.
 
@@ -169,6 +172,8 @@ def begin_ingest(
     again
         The number of the ingest that this one replaces; it is undone first, in the same
         transaction.
+    name
+        The file's name in the journal; default: its path.
 
     Raises
     ------
@@ -197,7 +202,7 @@ def begin_ingest(
                 f"its rows, or `tippers ingest undo {earlier.ingest_id}` first.",
             )
         else:
-            ingest.ingest_id = note_ingest(load, kind, path, sha256, options, again)
+            ingest.ingest_id = note_ingest(load, kind, path, sha256, options, again, name=name)
             report.ingest_id = ingest.ingest_id
         if again is not None and report.already:
             raise BadInput(

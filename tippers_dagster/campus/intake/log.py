@@ -51,6 +51,7 @@ def ingest_log(
     progress: Progress | None = None,
     *,
     again: int | None = None,
+    name: str | None = None,
 ) -> IngestReport:
     """Load a log of sessions or observations, completely or not at all.
 
@@ -72,6 +73,8 @@ def ingest_log(
         Called with the bytes read and the size of the file.
     again
         The number of the ingest that this one replaces.
+    name
+        The file's name in the journal; default: its path.
 
     Raises
     ------
@@ -87,7 +90,15 @@ def ingest_log(
         gap_seconds = gap_seconds or settings.observation_gap_seconds
         options["gap_seconds"] = gap_seconds
     return load_log(
-        settings, LOG, path, mapping, options, progress, gap_seconds=gap_seconds, again=again
+        settings,
+        LOG,
+        path,
+        mapping,
+        options,
+        progress,
+        gap_seconds=gap_seconds,
+        again=again,
+        name=name,
     )
 
 
@@ -101,19 +112,20 @@ def load_log(
     *,
     gap_seconds: int | None = None,
     again: int | None = None,
+    name: str | None = None,
 ) -> IngestReport:
     """Load a log as ``ingest_log`` does.
 
     Parameters
     ----------
-    settings, path, mapping, progress, again
+    settings, path, mapping, progress, again, name
         As there.
     kind, options
         For the journal.
     gap_seconds
         Of observations.
     """
-    load = _Load(settings, kind, path, mapping, options, gap_seconds, progress, again)
+    load = _Load(settings, kind, path, mapping, options, gap_seconds, progress, again, name)
     try:
         return load.run(mapping.order)
     except OpenOrder:
@@ -148,6 +160,7 @@ class _Load:
     gap_seconds: int | None
     progress: Progress | None
     again: int | None
+    name: str | None
 
     def run(self, order: Order | None) -> IngestReport:
         """Load the file, with this order of day and month."""
@@ -159,6 +172,7 @@ class _Load:
             self.options,
             replaces=False,
             again=self.again,
+            name=self.name,
         )
         with open_by(self.path, self.mapping) as file, begun as ingest:
             kept = {name.strip().casefold() for name in self.mapping.keep}
@@ -181,6 +195,7 @@ class _Load:
         deployment, key = said_of_logs(self.settings), device_key(self.settings)
         meaning = meaning_of(self.mapping, deployment, key, order)
         places = Places(self.settings, ingest.load.execute)
+        ingest.report.unknown_access_points = places.unknown
         left_out = 0
         for part in parts:
             left_out += part.left_out

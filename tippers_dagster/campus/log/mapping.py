@@ -39,12 +39,13 @@ Encoding = Literal[
 _Made = TypeVar("_Made", bound=BaseModel)
 
 _ONE_CHARACTER = re.compile(r"[\t!#-&(-/:-@\[\]^`{-~]")
-_TO_FILL_IN = {
+TO_FILL_IN = {
     "device": "column of the device",
     "start": "column of the start; or seen instead of start and end",
     "end": "column of the end",
     "access_point": "column of the access point",
 }
+"""The fields of a mapping that somebody is to write."""
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -141,6 +142,8 @@ class Condition(_Fields):
             raise ValueError("either equals or differs, with one or more values")
         if not (self.equals or self.differs):
             raise ValueError("at least one value")
+        if any(map(_UNPRINTABLE.search, self.equals or self.differs or ())):
+            raise ValueError("values have printable characters only")
         return self
 
 
@@ -345,6 +348,11 @@ def load_mapping(path: Path) -> LogMapping:
         raise BadInput(f"{path}: {error.message}", error.hint) from None
 
 
+def mapping_text(fields: Mapping[str, Any], comments: Iterable[str] = ()) -> str:
+    """The YAML text of a mapping's fields, with these lines above it."""
+    return "".join(f"# {line}".rstrip() + "\n" for line in comments) + yaml_text.dump(fields)
+
+
 def write_mapping(path: Path, mapping: LogMapping | None, comments: Iterable[str]) -> None:
     """Write a mapping to a new YAML file, to be edited.
 
@@ -364,8 +372,7 @@ def write_mapping(path: Path, mapping: LogMapping | None, comments: Iterable[str
     """
     if path.exists():
         raise BadInput(f"{path} exists already.", "Give another name, or remove it.")
-    fields = _TO_FILL_IN if mapping is None else mapping.as_fields()
-    text = "".join(f"# {line}".rstrip() + "\n" for line in comments) + yaml_text.dump(fields)
+    text = mapping_text(TO_FILL_IN if mapping is None else mapping.as_fields(), comments)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         draft.write_text(text, encoding="utf-8")

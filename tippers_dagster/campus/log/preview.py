@@ -5,14 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
+
 from tippers_dagster.campus.devices import KINDS
 from tippers_dagster.campus.log.arrow_types import text_of
+from tippers_dagster.campus.log.checks import Checks
 from tippers_dagster.campus.log.guessing import Choice, Look
 from tippers_dagster.campus.log.mapping import LogMapping
 from tippers_dagster.campus.log.presets import Preset
@@ -29,10 +32,16 @@ from tippers_dagster.campus.log.rows import Malformed
 from tippers_dagster.campus.log.sessions import Meaning, normalised
 from tippers_dagster.campus.log.times import Order
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.small_tables import column_names
 
 SHOWN_ROWS = 10
 CHECKED_ROWS = 100_000
 """Rows whose reasons are counted."""
+CHECKED_BYTES = 256 << 20
+"""Of the columns that are read: with longer values, fewer rows are counted."""
+
+Place = Callable[[pa.Table, Checks], pa.Array]
+"""The space of each normalised row; rows without one are rejected."""
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _KEY_BYTES = 32
@@ -75,9 +84,22 @@ class Preview:
     is_whole: bool = False
     """Whether all rows of the file were read."""
 
+    def comments(self) -> list[str]:
+        """What to say above the mapping in a file: no values, as the file may go into git."""
+        lines = ["What the columns of this log mean, see docs/log_sources.md."]
+        if self.preset is not None:
+            lines += [f"From the preset {self.preset.name}. Source: {self.preset.source}"]
+            lines += [f"Not known: {sentence}" for sentence in self.preset.not_known]
+        return [*lines, f"Columns of the log: {column_names(self.look.names)}"]
+
 
 def preview(
-    path: Path, choice: Choice, deployment: Deployment, *, shown: int = SHOWN_ROWS
+    path: Path,
+    choice: Choice,
+    deployment: Deployment,
+    *,
+    shown: int = SHOWN_ROWS,
+    place: Place | None = None,
 ) -> Preview:
     """Read the first rows of a log as they would be taken.
 
@@ -91,6 +113,8 @@ def preview(
         What the deployment says of all logs.
     shown
         How many rows to show.
+    place
+        Finds the spaces of rows; default: rows have the space that they name.
 
     Raises
     ------
@@ -100,12 +124,21 @@ def preview(
     """
     made = Preview(choice.look, choice.preset, choice.guesses, choice.mapping)
     if made.mapping is not None:
-        _read(path, made.mapping, deployment, made, shown)
+        _read(path, made.mapping, deployment, made, shown, place or _as_named)
     return made
 
 
+def _as_named(rows: pa.Table, checks: Checks) -> pa.Array:
+    return rows["space"].combine_chunks()
+
+
 def _read(
-    path: Path, mapping: LogMapping, deployment: Deployment, made: Preview, shown: int
+    path: Path,
+    mapping: LogMapping,
+    deployment: Deployment,
+    made: Preview,
+    shown: int,
+    place: Place,
 ) -> None:
     with open_by(path, mapping) as file:
         made.roles = columns_by_role(file, mapping)
@@ -115,19 +148,21 @@ def _read(
     made.order = _order(path, mapping, parts)
     meaning = meaning_of(mapping, deployment, secrets.token_bytes(_KEY_BYTES), made.order)
     for part in parts:
-        _judge(part, meaning, made, shown)
+        _judge(part, meaning, made, shown, place)
 
 
 def _first(parts: Iterator[LogRows], made: Preview) -> Iterator[LogRows]:
-    """The parts with the first ``CHECKED_ROWS`` rows."""
+    """The parts with the first ``CHECKED_ROWS`` rows, or about ``CHECKED_BYTES``."""
+    size = 0
     for part in parts:
         left = CHECKED_ROWS - made.read
+        size += part.columns.nbytes
         made.read += min(part.columns.num_rows, left)
         made.left_out += part.left_out
         yield replace(
             part, columns=part.columns.slice(0, left), row_numbers=part.row_numbers[:left]
         )
-        if part.columns.num_rows >= left:
+        if part.columns.num_rows >= left or size >= CHECKED_BYTES:
             return
     made.is_whole = True
 
@@ -141,29 +176,38 @@ def _order(path: Path, mapping: LogMapping, parts: list[LogRows]) -> Order | Non
             return day_month_order(read_rows(file, mapping), mapping)
 
 
-def _judge(part: LogRows, meaning: Meaning, made: Preview, shown: int) -> None:
+def _judge(part: LogRows, meaning: Meaning, made: Preview, shown: int, place: Place) -> None:
     """Count what can be used and what cannot, and keep the first rows."""
     rows, checks = normalised(part.columns, meaning)
-    made.usable += rows.num_rows
+    unplaced = Checks(rows.num_rows)
+    space = place(rows, unplaced)
+    made.usable += int(unplaced.good.sum())
     made.reasons.update(checks.counts())
+    made.reasons.update(unplaced.counts())
     count = min(shown - len(made.rows), part.columns.num_rows)
     if count <= 0:
         return
-    good = checks.good[:count]
-    understood = iter(rows.slice(0, int(good.sum())).to_pylist())
-    reasons = iter(checks.reasons().slice(0, int((~good).sum())).to_pylist())
+    used = int(checks.good[:count].sum())
+    rows = rows.set_column(rows.column_names.index("space"), "space", space).slice(0, used)
+    understood = zip(rows.to_pylist(), _reasons(unplaced, used), strict=True)
     values = {
         name: text_of(part.columns[name].slice(0, count)) for name in part.columns.column_names
     }
-    for at, (number, is_good) in enumerate(
-        zip(part.row_numbers[:count].tolist(), good, strict=True)
-    ):
+    numbers = part.row_numbers[:count].tolist()
+    for at, (number, reason) in enumerate(zip(numbers, _reasons(checks, count), strict=True)):
+        row: dict[str, Any] | None = None
+        if reason is None:
+            row, reason = next(understood)
         given = {role: column[at].as_py() for role, column in values.items()}
-        if is_good:
-            row = _understood(next(understood), meaning, "seen" in given)
-            made.rows.append(PreviewedRow(number, given, row))
-        else:
-            made.rows.append(PreviewedRow(number, given, {}, next(reasons)))
+        taken = {} if row is None or reason else _understood(row, meaning, "seen" in given)
+        made.rows.append(PreviewedRow(number, given, taken, reason))
+
+
+def _reasons(checks: Checks, count: int) -> list[str | None]:
+    """Of each of the first rows, why it is rejected."""
+    good = checks.good[:count]
+    rejected = iter(checks.reasons().slice(0, int((~good).sum())).to_pylist())
+    return [None if is_good else next(rejected) for is_good in good]
 
 
 def _understood(row: dict[str, Any], meaning: Meaning, is_observation: bool) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
 
@@ -55,9 +56,16 @@ def _in_any_spelling(by_name: dict[str, str]) -> dict[str, str]:
 
 
 class Places:
-    """The spaces of access points, which logs and coverage may spell differently."""
+    """The spaces of access points, which logs and coverage may spell differently.
+
+    Attributes
+    ----------
+    unknown
+        Rows found so far, by the access point that covers no space.
+    """
 
     def __init__(self, settings: Settings, query: Query) -> None:
+        self.unknown: Counter[str] = Counter()
         self._settings, self._query = settings, query
         self._spaces = _in_any_spelling(access_point_spaces(settings, query))
 
@@ -81,4 +89,6 @@ class Places:
             codes = encoded.indices.fill_null(0).to_numpy()
             reasons = [self._why(name) for name in names]
             checks.reject_each(missing, codes, reasons)
+            rows_of = np.bincount(codes[missing], minlength=len(names)).tolist()
+            self.unknown += Counter(dict(zip(names, rows_of, strict=True)))
         return found

@@ -1,0 +1,314 @@
+"""Logs that are uploaded: what a file would be read as, and loading it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from streamlit_app.services.app import App
+from tippers_dagster.access.model import Role
+from tippers_dagster.campus.intake.journal import IngestReport
+from tippers_dagster.campus.intake.log import ingest_log, said_of_logs
+from tippers_dagster.campus.source.places import Places
+from tippers_dagster.campus.log.guessing import SAMPLE_COLUMNS, Choice, Look, find_mapping
+from tippers_dagster.campus.log.mapping import (
+    TO_FILL_IN,
+    mapping_text,
+    read_layout,
+    read_mapping,
+)
+from tippers_dagster.campus.log.presets import Preset, preset, presets
+from tippers_dagster.campus.log.preview import Preview, preview
+from tippers_dagster.campus.log.rows import Progress
+from tippers_dagster.campus.log.sessions import ROLES
+from tippers_dagster.campus.log.times import OpenOrder
+from tippers_dagster.campus.source.creation import create_source_schema
+from tippers_dagster.campus.source.load import read_source
+from tippers_dagster.campus.source.schema import REGION_TO_COVERAGE, source_tables
+from tippers_dagster.errors import BadInput
+from tippers_dagster.occupancy.source_checks import check_dates
+from tippers_dagster.platform import yaml_text
+from tippers_dagster.platform.scratch import scratch_folder
+from tippers_dagster.platform.text import shown
+from tippers_dagster.settings import Settings
+
+MAX_UPLOAD_BYTES = 200 << 20
+"""Largest log that can be uploaded; larger ones are loaded from the command line."""
+
+SHOWN_ROWS = 20
+MAX_VALUE = 60
+"""Characters of a value in a table."""
+
+Fields = Mapping[str, Any]
+"""A mapping as plain values, as YAML has it; perhaps not a valid one."""
+
+_USER = "user"
+_ORDER_HINT = "Choose the order of day and month, under More fields."
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An uploaded file; ``name`` is what the browser calls it."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a log would be read as.
+
+    Attributes
+    ----------
+    found
+        Its first rows.
+    unknown
+        Rows by access point, of access points that cover no space.
+    """
+
+    found: Preview
+    unknown: Counter[str]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A log that was loaded.
+
+    Attributes
+    ----------
+    name
+        The file's.
+    report
+        What was loaded, and what not.
+    outdated
+        The computed chunks whose counts are out of date since then.
+    """
+
+    name: str
+    report: IngestReport
+    outdated: list[str]
+
+
+def reads_in_place(settings: Settings) -> bool:
+    """Whether the log is the campus's own database, which is never written."""
+    return settings.source_url is not None
+
+
+def choose(app: App, upload: Upload, kind: str | None, encoding: str, separator: str) -> Choice:
+    """How to read an uploaded log of which no mapping is given.
+
+    Parameters
+    ----------
+    kind
+        The name of a preset; empty: none of them; None: the one that fits best.
+    encoding, separator
+        How the file is written; empty: that is found by itself.
+
+    Raises
+    ------
+    NotAllowed
+        The person may not load logs.
+    BadInput
+        The file is too large, cannot be read, or lacks columns of the preset.
+    """
+    app.person.require(Role.ANALYST, "load logs")
+    layout = read_layout({"encoding": encoding or None, "separator": separator or None})
+    with _on_disk(app, upload) as path:
+        found = find_mapping(path, preset=preset(kind) if kind else None, layout=layout)
+        if kind == "":
+            return Choice(found.look, guesses=found.guesses)
+        return found
+
+
+def preview_log(app: App, upload: Upload, fields: Fields) -> Seen:
+    """The first rows of an uploaded log as they would be loaded by a mapping; stores nothing.
+
+    Raises
+    ------
+    NotAllowed
+        The person may not load logs.
+    BadInput
+        The mapping is wrong, or the file cannot be read by it.
+    """
+    app.person.require(Role.ANALYST, "load logs")
+    mapping, places = read_mapping(fields), _places(app.settings)
+    with _on_disk(app, upload) as path:
+        choice = find_mapping(path, mapping=mapping)
+        deployment = said_of_logs(app.settings)
+        found = preview(path, choice, deployment, shown=SHOWN_ROWS, place=places.find)
+        return Seen(found, places.unknown)
+
+
+def load(
+    app: App, upload: Upload, fields: Fields, gap_seconds: int | None, progress: Progress
+) -> Loaded:
+    """Load an uploaded log completely, or not at all; rejected rows are kept with their reason.
+
+    Parameters
+    ----------
+    fields
+        The mapping.
+    gap_seconds
+        Of observations: longest gap in a session; None: as in the settings.
+    progress
+        Called with the bytes read and the size of the file. What it raises ends the load, and
+        nothing is loaded.
+
+    Raises
+    ------
+    NotAllowed
+        The person may not load logs.
+    BadInput
+        The mapping is wrong, no row can be used, or the file was loaded by another mapping.
+    SourceError
+        The log is read from the campus's own database.
+    """
+    app.person.require(Role.ANALYST, "load logs")
+    mapping = read_mapping(fields)
+    name = shown(upload.name)
+    gap = gap_seconds if mapping.seen else None
+    with _on_disk(app, upload) as path:
+        report = ingest_log(app.settings, path, mapping, gap, progress, name=name)
+    outdated = [] if report.already else check_dates(app.settings, report.dates).changed
+    return Loaded(name, report, outdated)
+
+
+def _places(settings: Settings) -> Places:
+    table = source_tables(settings)[REGION_TO_COVERAGE]
+    found = read_source(settings, "SELECT to_regclass($1) IS NULL AS missing", (table.sql,))
+    if found["missing"][0].as_py() and not reads_in_place(settings):
+        create_source_schema(settings)  # nothing was ever loaded
+    return Places(settings, partial(read_source, settings))
+
+
+@contextmanager
+def _on_disk(app: App, upload: Upload) -> Iterator[Path]:
+    """The file in a private folder, under a name of ours; errors call it as the browser does."""
+    if len(upload.content) > MAX_UPLOAD_BYTES:
+        raise BadInput(
+            f"{shown(upload.name)} is larger than {MAX_UPLOAD_BYTES >> 20} MiB.",
+            "Load it on the server: `tippers ingest log FILE`.",
+        )
+    with scratch_folder(app.settings.home_path / "uploads") as folder:
+        path = folder / "log"
+        path.write_bytes(upload.content)
+        try:
+            yield path
+        except BadInput as error:
+            hint = _ORDER_HINT if isinstance(error, OpenOrder) else error.hint
+            message = error.message.replace(str(path), shown(upload.name))
+            raise BadInput(message, hint and hint.replace(str(path), shown(upload.name))) from None
+
+
+# --- mappings -----------------------------------------------------------------------------------
+def kinds(guesses: list[tuple[Preset, str]]) -> dict[str, str]:
+    """Titles of the presets by name, those that a log may be first; the last one is none."""
+    first = {one.name: one.title for one, _ in guesses}
+    others = {name: one.title for name, one in presets().items()}
+    return {**first, **{k: v for k, v in others.items() if k not in first}, "": "None of these"}
+
+
+def fields_of(choice: Choice, encoding: str, separator: str) -> Fields:
+    """The fields that a mapping is begun with; see ``choose``."""
+    if choice.mapping is not None:
+        return choice.mapping.as_fields()
+    layout = {"encoding": encoding, "separator": separator}
+    given = {name: value for name, value in layout.items() if value}
+    return {"file": given} if given else {}
+
+
+def columns_of(fields: Fields, role: str) -> list[str]:
+    """The columns of one field."""
+    value = fields.get(role) or []
+    return [value] if isinstance(value, str) else list(value)
+
+
+def yaml_of(fields: Fields) -> str:
+    """A mapping as YAML; without a device, one to fill in."""
+    return mapping_text(fields if fields.get("device") else {**TO_FILL_IN, **fields})
+
+
+def fields_of_yaml(text: str) -> Fields:
+    """The fields of a mapping that somebody wrote as YAML.
+
+    Raises
+    ------
+    BadInput
+        A line for each field that is wrong.
+    """
+    return read_mapping(yaml_text.load(text)).as_fields()
+
+
+def file_of(found: Preview, begun_from: Preset | None) -> bytes:
+    """The mapping as a file for ``tippers ingest log --mapping``; of the preset that it is from."""
+    fields = {} if found.mapping is None else found.mapping.as_fields()
+    return mapping_text(fields, replace(found, preset=begun_from).comments()).encode()
+
+
+# --- tables -------------------------------------------------------------------------------------
+_HEADINGS = {
+    "device": "Device",
+    "kind": "Kind",
+    "seen": "Seen",
+    "start": "Start",
+    "end": "End",
+    "access_point": "Access point",
+    "space": "Space",
+    "ssid": "SSID",
+    "person": "Person",
+}
+
+
+def columns_table(look: Look, fields: Fields) -> pd.DataFrame:
+    """The columns of a log, with what each means by a mapping and its first value.
+
+    A column that means nothing yet may have user names, so only the form of its value is shown.
+    """
+    meant = {n.strip().casefold(): role for role in ROLES for n in columns_of(fields, role)}
+    rows = []
+    for name in look.names[:SAMPLE_COLUMNS]:
+        role, value = meant.get(name.strip().casefold(), ""), look.example(name) or ""
+        value = value if role not in ("", _USER) else _form(value)
+        rows.append((shown(name), role.replace("_", " "), shown(value, MAX_VALUE)))
+    return pd.DataFrame(rows, columns=["Column", "Field", "First value"])
+
+
+def _form(value: str) -> str:
+    """The form of a text without its content: ``Kim@a.edu 2025`` is ``Aaa@a.aaa 0000``."""
+    upper = re.sub(r"[^\W\d_a-z]", "A", value[:MAX_VALUE])
+    return re.sub(r"\d", "0", re.sub(r"[a-z]", "a", upper))
+
+
+def rows_table(found: Preview) -> pd.DataFrame:
+    """The first rows as they would be taken; of rejected ones what the log has, and the reason."""
+    rows = []
+    for row in found.rows:
+        values = row.understood or row.values
+        cells = {
+            title: shown(value, MAX_VALUE) if (value := values.get(key)) else None
+            for key, title in _HEADINGS.items()
+        }
+        rejected = None if row.reason is None else shown(row.reason, 200)
+        rows.append({"Row": row.number, "Rejected": rejected, **cells})
+    table = pd.DataFrame(rows, columns=["Row", *_HEADINGS.values(), "Rejected"])
+    return table.dropna(axis="columns", how="all")
+
+
+def reasons_table(reasons: Counter[str]) -> pd.DataFrame:
+    """Rows by the reason for which they are rejected."""
+    rows = [(shown(reason, 200), count) for reason, count in reasons.most_common()]
+    return pd.DataFrame(rows, columns=["Reason", "Rows"])
+
+
+def access_points_table(unknown: Counter[str]) -> pd.DataFrame:
+    """Rows by access points that cover no space."""
+    rows = [(shown(name), count) for name, count in unknown.most_common()]
+    return pd.DataFrame(rows, columns=["Access point", "Rows"])

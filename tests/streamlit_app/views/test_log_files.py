@@ -1,0 +1,137 @@
+"""The page that loads a log, as rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from streamlit_app.services.app import App
+from tests.campus.intake.test_log import COVERAGE, SPACES, write
+from tests.campus.log.test_preview import RADACCT
+from tests.streamlit_app.services.test_log_files import LOST, OPEN
+from tests.streamlit_app.views.test_occupancy import metrics, texts
+from tippers_dagster.access.model import Role
+from tippers_dagster.campus.intake.entries import list_ingests
+from tippers_dagster.campus.intake.ingest import ingest_file
+from tippers_dagster.campus.intake.log import LOG
+
+OWN = "when,who,where\n2025-01-07 09:00,aa:bb:cc:dd:ee:f0,12\n2025-01-07 09:05,-,12\n"
+HOSTILE = "<script>alert(1)</script> **[x](javascript:y)**.csv"
+
+
+@pytest.fixture
+def app(empty_app: App, tmp_path: Path) -> App:
+    for kind, text in (("spaces", SPACES), ("region_to_coverage", COVERAGE)):
+        ingest_file(empty_app.settings, kind, write(tmp_path / f"{kind}.csv", text))
+    return empty_app
+
+
+def page(app):  # type: ignore[no-untyped-def]  # its text is run without these imports
+    from streamlit_app.ui.messages import show_errors
+    from streamlit_app.views import log_files
+
+    with show_errors():
+        log_files.render(app)
+
+
+def opened(app: App) -> AppTest:
+    test = AppTest.from_function(page, args=(app,), default_timeout=60).run()
+    assert not test.exception, test.exception
+    return test
+
+
+def uploaded(test: AppTest, text: str, name: str = "radacct.csv") -> AppTest:
+    test.file_uploader[0].set_value((name, text.encode(), "text/csv")).run()
+    assert not test.exception, test.exception
+    return test
+
+
+def box(test: AppTest, label: str):  # type: ignore[no-untyped-def]
+    return next(w for w in (*test.multiselect, *test.selectbox) if w.label == label)
+
+
+def control(test: AppTest, label: str):  # type: ignore[no-untyped-def]
+    return next(w for w in test.get("button_group") if w.label == label)
+
+
+def everything(test: AppTest) -> str:
+    tables = "\n".join(frame.value.to_csv() for frame in test.dataframe)
+    shown = "\n".join(str(element.value) for element in (*test.success, *test.text_area))
+    return "\n".join((texts(test), tables, shown))
+
+
+def test_a_log_is_uploaded_seen_loaded_and_not_loaded_again(app: App) -> None:
+    test = uploaded(opened(app), RADACCT + LOST)
+    assert "Read as **FreeRADIUS accounting table radacct**, because it has" in texts(test)
+    assert box(test, "Device").value == ["callingstationid"]
+    assert "All 7 rows: **3** usable, **4** rejected." in texts(test)
+    assert "02:11:22:33:44:09" in everything(test)
+    assert not {"kim", "lee"} & set(everything(test).lower().replace("@", ",").split(","))
+    test.button(key="log.load").click().run()
+    assert not test.exception, test.exception
+    assert "was loaded as ingest 3" in test.success[0].value
+    assert metrics(test) == {"Rows read": "7", "Sessions loaded": "3", "Rows rejected": "4"}
+    assert "1 day with sessions: Tue 7 Jan 2025" in texts(test)
+    assert "`tippers rejects` lists the rejected rows." in texts(test)
+    uploaded(test, RADACCT + LOST)
+    assert not test.success
+    test.button(key="log.load").click().run()
+    assert "was already loaded on" in texts(test)
+    assert len(list_ingests(app.settings, (LOG,))) == 1
+
+
+def test_columns_are_chosen_where_no_kind_fits(app: App) -> None:
+    test = uploaded(opened(app), OWN, "own.csv")
+    assert "No known kind of log fits" in texts(test)
+    assert "0000-00-00 00:00" in everything(test)
+    box(test, "Device").set_value(["who"]).run()
+    assert "when was the device there" in texts(test)
+    control(test, "Each row is").set_value("Observations").run()
+    box(test, "Seen").set_value(["when"]).run()
+    box(test, "Space").set_value(["where"]).run()
+    assert "All 2 rows: **1** usable, **1** rejected." in texts(test)
+    test.button(key="log.load").click().run()
+    assert metrics(test)["Sessions loaded"] == "1"
+
+
+def test_the_mapping_is_edited_as_yaml(app: App) -> None:
+    test = uploaded(opened(app), RADACCT)
+    control(test, "Edit as").set_value("YAML").run()
+    assert "device: callingstationid" in test.text_area[0].value
+    text = test.text_area[0].value
+    test.text_area[0].set_value("device: [").run()
+    assert "invalid YAML" in texts(test)
+    test.text_area[0].set_value(text + "where:\n- column: acctsessionid\n  equals: a1\n").run()
+    assert "All 6 rows: **1** usable, **1** rejected, 4 left out" in texts(test)
+    control(test, "Edit as").set_value("Fields").run()
+    assert box(test, "Start").value == ["acctstarttime"]
+    assert "The mapping also has `where`" in texts(test)
+    assert "4 left out" in texts(test)
+
+
+def test_another_kind_or_an_open_order_is_explained(app: App) -> None:
+    test = uploaded(opened(app), RADACCT)
+    box(test, "Kind of log").set_value("smartspec").run()
+    assert "is no log of the preset smartspec" in texts(test).replace("\\", "")
+    uploaded(test, OPEN, "open.csv")
+    assert "Choose the order of day and month" in texts(test)
+    box(test, "Order of day and month").set_value("month first").run()
+    assert "All 1 row: **1** usable" in texts(test)
+
+
+def test_names_of_files_and_columns_are_shown_literally(app: App) -> None:
+    test = uploaded(opened(app), f"{HOSTILE},b\n1,2\n", HOSTILE)
+    assert "<script>" not in texts(test)
+    assert "[x](" not in texts(test)
+    uploaded(test, "\0\0", HOSTILE)
+    assert "<script>" not in texts(test)
+    assert test.error
+
+
+def test_viewers_are_told_why_they_cannot(app: App, as_role: Callable[[App, Role], App]) -> None:
+    test = opened(as_role(app, Role.VIEWER))
+    assert "needs the analyst role" in test.info[0].value
+    assert not test.file_uploader
