@@ -17,7 +17,6 @@ from streamlit_app.services.app import App
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.intake.journal import IngestReport
 from tippers_dagster.campus.intake.log import ingest_log, said_of_logs
-from tippers_dagster.campus.source.places import Places
 from tippers_dagster.campus.log.guessing import SAMPLE_COLUMNS, Choice, Look, find_mapping
 from tippers_dagster.campus.log.mapping import (
     TO_FILL_IN,
@@ -32,6 +31,7 @@ from tippers_dagster.campus.log.sessions import ROLES
 from tippers_dagster.campus.log.times import OpenOrder
 from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.source.load import read_source
+from tippers_dagster.campus.source.places import Places
 from tippers_dagster.campus.source.schema import REGION_TO_COVERAGE, source_tables
 from tippers_dagster.errors import BadInput
 from tippers_dagster.occupancy.source_checks import check_dates

@@ -100,15 +100,7 @@ def timeline(
     target = alt.Chart(points).mark_rect(opacity=0, clip=True)
     line = line.encode(x=x, y=alt.Y("mean:Q", title=title), color=colour, strokeDash=dash)
     if domain is not None:
-        # A domain on the scale would conflict with those that the other layers derive.
-        pan = alt.selection_interval(
-            name=PAN,
-            bind="scales",
-            encodings=["x"],
-            value={"x": [milliseconds(t) for t in domain]},
-            zoom="wheel![event.ctrlKey]",
-        )
-        line = line.add_params(pan)
+        line = line.add_params(_pan(domain))
     layers: list[alt.Chart] = [
         _shaded(gaps, points, x),
         band.encode(
@@ -125,19 +117,41 @@ def timeline(
     else:
         layers.append(target.encode(x=x, x2="until:T", tooltip=hover))
     if capacity:
-        level = pd.DataFrame({"capacity": [capacity], "text": [f"capacity {capacity:,.0f}"]})
-        layers.append(
-            alt.Chart(level).mark_rule(strokeDash=[6, 4], color=ink).encode(y="capacity:Q")
-        )
-        layers.append(
-            alt.Chart(level)
-            .mark_text(align="left", dx=4, dy=-6, color=ink)
-            .encode(x=alt.value(0), y="capacity:Q", text="text:N")
-        )
+        layers += _level(capacity, ink)
     return alt.layer(*layers).properties(height=height)
 
 
-def stacked(points: pd.DataFrame, gaps: pd.DataFrame, *, title: str, zone: str) -> Layers:
+def _pan(domain: tuple[dt.datetime, dt.datetime]) -> alt.Parameter:
+    # A domain on the scale would conflict with those that the other layers derive.
+    return alt.selection_interval(
+        name=PAN,
+        bind="scales",
+        encodings=["x"],
+        value={"x": [milliseconds(t) for t in domain]},
+        zoom="wheel![event.ctrlKey]",
+    )
+
+
+def _level(capacity: float, ink: str) -> list[alt.Chart]:
+    """A level to compare with, as a line with its text."""
+    level = alt.Chart(pd.DataFrame({"capacity": [capacity], "text": [f"capacity {capacity:,.0f}"]}))
+    text = level.mark_text(align="left", dx=4, dy=-6, color=ink)
+    return [
+        level.mark_rule(strokeDash=[6, 4], color=ink).encode(y="capacity:Q"),
+        text.encode(x=alt.value(0), y="capacity:Q", text="text:N"),
+    ]
+
+
+def stacked(
+    points: pd.DataFrame,
+    gaps: pd.DataFrame,
+    domain: tuple[dt.datetime, dt.datetime] | None = None,
+    *,
+    title: str,
+    zone: str,
+    capacity: float | None = None,
+    ink: str = "#808a8c",
+) -> Layers:
     """Stacked areas over time; gaps are shaded.
 
     Parameters
@@ -146,6 +160,8 @@ def stacked(points: pd.DataFrame, gaps: pd.DataFrame, *, title: str, zone: str) 
         ``name``, ``time``, ``until``, ``mean``; ordered by area, the lowest first.
     gaps
         ``time``, ``until`` of times that are not computed; may be empty.
+    domain, capacity, ink
+        As of ``timeline``.
     title
         Title of the count axis, with its unit.
     """
@@ -154,7 +170,7 @@ def stacked(points: pd.DataFrame, gaps: pd.DataFrame, *, title: str, zone: str) 
     x = _local_time(zone)
     areas = (
         alt.Chart(ranked)
-        .mark_area(interpolate="step-after")
+        .mark_area(interpolate="step-after", clip=True)
         .encode(
             x=x,
             y=alt.Y("mean:Q", title=title, stack="zero"),
@@ -162,14 +178,22 @@ def stacked(points: pd.DataFrame, gaps: pd.DataFrame, *, title: str, zone: str) 
                 "name:N", title=None, sort=order, legend=alt.Legend(orient="top", columns=6)
             ),
             order=alt.Order("rank:O"),
-            tooltip=[
-                alt.Tooltip("time:T", title="From", format=_STAMP),
-                alt.Tooltip("name:N", title="Label"),
-                alt.Tooltip("mean:Q", title="Devices", format=",.1f"),
-            ],
         )
     )
-    return alt.layer(areas, _shaded(gaps, points, x)).properties(height=HEIGHT)
+    if domain is not None:
+        areas = areas.add_params(_pan(domain))
+    layers = [areas, _shaded(gaps, points, x), _stacked_hover(points, order, x)]
+    if capacity:
+        layers += _level(capacity, ink)
+    return alt.layer(*layers).properties(height=HEIGHT)
+
+
+def _stacked_hover(points: pd.DataFrame, order: list[str], x: alt.X) -> alt.Chart:
+    """Invisible bars that show the values of all areas anywhere in a bin."""
+    wide = points.pivot(index=["time", "until"], columns="name", values="mean")[order]
+    wide.columns = pd.Index([f"area{at}" for at in range(len(order))])
+    hover = [alt.Tooltip(f"area{at}:Q", title=name, format=",.1f") for at, name in enumerate(order)]
+    return _hover_bars(wide.dropna(how="all").reset_index(), x, hover)
 
 
 ACTUAL, FORECAST = "actual", "forecast"
@@ -227,8 +251,8 @@ def fan(
         *bands,
         line.encode(x=x, y="q50:Q", color=colour),
         past.encode(x=x, y="mean:Q", color=colour),
-        _fan_hover(actual, x, [alt.Tooltip("mean:Q", title=unit.capitalize(), format=",.1f")]),
-        _fan_hover(fan_points, x, _forecast_tooltips(unit)),
+        _hover_bars(actual, x, [alt.Tooltip("mean:Q", title=unit.capitalize(), format=",.1f")]),
+        _hover_bars(fan_points, x, _forecast_tooltips(unit)),
     ]
     if origin is not None:
         mark = pd.DataFrame({"time": [milliseconds(origin)], "text": ["forecast begins"]})
@@ -256,7 +280,7 @@ def _forecast_tooltips(unit: str) -> list[alt.Tooltip]:
     ]
 
 
-def _fan_hover(points: pd.DataFrame, x: alt.X, values: list[alt.Tooltip]) -> alt.Chart:
+def _hover_bars(points: pd.DataFrame, x: alt.X, values: list[alt.Tooltip]) -> alt.Chart:
     """Invisible bars that show the tooltip anywhere in a bin."""
     times = [
         alt.Tooltip(
@@ -264,7 +288,7 @@ def _fan_hover(points: pd.DataFrame, x: alt.X, values: list[alt.Tooltip]) -> alt
         )
         for name, title in (("time", "From"), ("until", "To"))
     ]
-    bars = alt.Chart(points).mark_rect(opacity=0)
+    bars = alt.Chart(points).mark_rect(opacity=0, clip=True)
     return bars.encode(x=x, x2="until:T", tooltip=[*times, *values])
 
 
@@ -292,7 +316,12 @@ def _with_end(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def week_map(cells: pd.DataFrame, title: str) -> alt.Chart:
-    """A heat map of ``mean`` by ``weekday`` and ``hour``; null where not known."""
+    """A heat map of ``mean`` by ``weekday`` and ``hour``; null where not known.
+
+    ``people`` and ``others``: the parts of the mean, if it has any.
+    """
+    parts = {"people": "Mean, people", "others": "Mean, other devices"}
+    means = {name: text for name, text in parts.items() if name in cells} or {"mean": title}
     cells = cells.assign(day=[DAYS[d] for d in cells["weekday"]])
     return (
         alt.Chart(cells)
@@ -304,7 +333,7 @@ def week_map(cells: pd.DataFrame, title: str) -> alt.Chart:
             tooltip=[
                 alt.Tooltip("day:N", title="Day"),
                 alt.Tooltip("hour:O", title="Hour"),
-                alt.Tooltip("mean:Q", title="Mean, devices", format=",.1f"),
+                *(alt.Tooltip(f"{n}:Q", title=text, format=",.1f") for n, text in means.items()),
                 alt.Tooltip("hours:Q", title="Weeks averaged"),
             ],
         )

@@ -19,8 +19,10 @@ from streamlit import config
 
 from streamlit_app.services.app import App
 from tests.conftest import SessionServer, _forget_settings, enter, environment_of
+from tests.occupancy.campus import compute_all, look_again
 from tests.streamlit_app.chromium import browser
 from tippers_dagster.access.model import Person, Role
+from tippers_dagster.campus.source.load import load_transaction
 from tippers_dagster.settings import Settings
 from tippers_dagster.simulation import CampusOptions, simulate_campus, write_campus
 
@@ -92,6 +94,19 @@ def campus_app(
     ]
     yield App(_enter(monkeypatch, Made(tmp_path, *copies)), Person("ada", Role.ADMIN))
     _leave(session_server, copies)
+
+
+@pytest.fixture
+def people_app(campus_app: App) -> App:
+    """The small campus, where the users of a third of its devices are known: forty people."""
+    with load_transaction(campus_app.settings) as load:
+        load.execute(
+            "UPDATE source.user_ap_trajectory SET person = 1 + abs(hashtext(mac_address)) / 3 % 40 "
+            "WHERE abs(hashtext(mac_address)) % 3 = 0"
+        )
+    look_again(campus_app.settings)
+    compute_all(campus_app.settings)
+    return campus_app
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ import sqlalchemy as sa
 
 from streamlit_app.services.occupancy.computed import Log
 from streamlit_app.services.occupancy.local_time import from_seconds, midnight
-from streamlit_app.services.occupancy.series import Series, series
+from streamlit_app.services.occupancy.series import Figures, Series, series
 from streamlit_app.services.occupancy.treemap import squarify
 from streamlit_app.services.occupancy.window import Window
 from tippers_dagster.campus.spaces.facts import Facts
 from tippers_dagster.campus.spaces.tree import SpaceTree
+from tippers_dagster.occupancy.reading import Count
 from tippers_dagster.occupancy.tables import partition_figures
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
@@ -44,17 +45,14 @@ def top_children(settings: Settings, tree: SpaceTree, space: str) -> list[str]:
 # --- ranking -------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Rank:
-    """One child of a space in a window; None where nothing is computed."""
+    """One child of a space, with its main numbers in a window."""
 
     space: str
     name: str
     children: int
     type: str
     capacity: float | None
-    peak: int | None
-    peak_at: dt.datetime | None
-    mean: float | None
-    missing_bins: int
+    figures: Figures
 
 
 def ranking(
@@ -64,28 +62,29 @@ def ranking(
     space: str,
     window: Window,
     log: Log | None = None,
+    count: Count = "devices",
 ) -> list[Rank]:
     """The children of a space, counted per hour, busiest first."""
     children = top_children(settings, tree, space)
-    found = series(settings, children, window, 3600, log)
+    found = series(settings, children, window, 3600, log, count)
     ranks = [_rank(tree, known.get(s.space, Facts()), s) for s in found]
-    return sorted(
-        ranks, key=lambda r: (-1 if r.peak is None else r.peak, r.mean or 0), reverse=True
-    )
+    return sorted(ranks, key=_busyness, reverse=True)
+
+
+def _busyness(one: Rank) -> tuple[float, float]:
+    peak = one.figures.peak
+    return -1 if peak is None else peak, one.figures.mean or 0
 
 
 def _rank(tree: SpaceTree, known: Facts, one: Series) -> Rank:
-    figures, at = one.figures, tree.index[one.space]
+    at = tree.index[one.space]
     return Rank(
         space=one.space,
         name=tree.names[at],
         children=int(tree.size[at]) - 1,
         type=known.type,
         capacity=known.capacity,
-        peak=figures.peak,
-        peak_at=figures.peak_at,
-        mean=figures.mean,
-        missing_bins=figures.missing_bins,
+        figures=one.figures,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -15,19 +15,28 @@ from streamlit_app.services.occupancy.local_time import from_seconds, local_seco
 from streamlit_app.services.occupancy.window import SCREEN_POINTS, Window
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS
 from tippers_dagster.campus.spaces.tree import SpaceTree
-from tippers_dagster.occupancy.reading import read_counts
+from tippers_dagster.occupancy.reading import Count, read_counts
 from tippers_dagster.settings import Settings
+
+KNOWN, OTHERS = "People known by user name", "Other devices"
+"""What is counted where people are known."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """The main numbers of a series. ``peak`` and ``mean`` are None when nothing is computed."""
+    """The main numbers of a series. ``peak`` and ``mean`` are None when nothing is computed.
+
+    ``peak_people`` and ``mean_people`` are the part of these that are people; None when devices are
+    counted.
+    """
 
     peak: int | None
     peak_at: dt.datetime | None
     mean: float | None
     bins: int
     missing_bins: int
+    peak_people: int | None = None
+    mean_people: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,10 +61,11 @@ class Points:
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """Distinct devices of one space per bin.
+    """Distinct devices of one space per bin, or people where they are known and other devices.
 
     ``local``: the bins' edges in seconds of the wall clock, n + 1; ``counts``: int32;
-    ``computed``: bool.
+    ``computed``: bool; ``people``: how many of the counts are people, int32; None when devices are
+    counted.
     """
 
     space: str
@@ -64,6 +74,15 @@ class Series:
     counts: np.ndarray
     computed: np.ndarray
     missing: tuple[str, ...]
+    people: np.ndarray | None = None
+
+    @property
+    def parts(self) -> dict[str, Series]:
+        """People and other devices by themselves; nothing when devices are counted."""
+        if self.people is None:
+            return {}
+        known = replace(self, counts=self.people, people=None)
+        return {KNOWN: known, OTHERS: replace(known, counts=self.counts - self.people)}
 
     def within(self, window: Window) -> Series:
         """Only the bins that begin in a window."""
@@ -71,13 +90,12 @@ class Series:
         inside = (begins >= to_seconds(window.start)) & (begins < to_seconds(window.end))
         at = np.flatnonzero(inside)
         low, high = (int(at[0]), int(at[-1]) + 1) if at.size else (0, 0)
-        return Series(
-            self.space,
-            self.width,
-            self.local[low : high + 1],
-            self.counts[low:high],
-            self.computed[low:high],
-            self.missing,
+        return replace(
+            self,
+            local=self.local[low : high + 1],
+            counts=self.counts[low:high],
+            computed=self.computed[low:high],
+            people=None if self.people is None else self.people[low:high],
         )
 
     @property
@@ -94,6 +112,8 @@ class Series:
             mean=float(self.counts[known].mean()),
             bins=len(self.counts),
             missing_bins=missing,
+            peak_people=None if self.people is None else int(self.people[at]),
+            mean_people=None if self.people is None else float(self.people[known].mean()),
         )
 
     @property
@@ -162,6 +182,7 @@ def series(
     window: Window,
     width: int,
     log: Log | None = None,
+    count: Count = "devices",
 ) -> list[Series]:
     """The counts of several spaces in a window.
 
@@ -169,21 +190,42 @@ def series(
     ----------
     log
         The span of the log: bins outside count as not computed.
+    count
+        Devices; or people where they are known, and other devices.
 
     Raises
     ------
     BadInput
         An unknown space, or a width that bins cannot have.
     """
-    found = read_counts(list(spaces), window.start, window.end, width, settings=settings)
+    found = read_counts(
+        list(spaces), window.start, window.end, width, settings=settings, count=count
+    )
     local = local_seconds(settings, found.edges)
     known = found.computed
     if log is not None:
         known = known & log.covers(local)
+    people = found.counts if count == "people" else [None] * len(spaces)
     return [
-        Series(space, width, local, found.counts[i], known[i], tuple(found.missing[i]))
+        Series(
+            space,
+            width,
+            local,
+            found.counts[i] + found.others[i],
+            known[i],
+            tuple(found.missing[i]),
+            people[i],
+        )
         for i, space in enumerate(spaces)
     ]
+
+
+def are_people_known(settings: Settings, space: str, window: Window) -> bool:
+    """Whether any person is known in a space on the days of a window."""
+    day = dt.timedelta(1)
+    end = window.end.date() + (day if window.end.time() != dt.time() else dt.timedelta())
+    found = read_counts([space], window.start.date(), end, 86400, settings=settings, count="people")
+    return bool((found.counts * found.computed).any())
 
 
 def files_to_read(tree: SpaceTree, space: str, window: Window, width: int) -> int:
@@ -195,28 +237,36 @@ def files_to_read(tree: SpaceTree, space: str, window: Window, width: int) -> in
 
 @dataclass(frozen=True, eq=False)
 class Week:
-    """Mean devices by weekday and hour.
+    """Mean counts by weekday and hour.
 
     Attributes
     ----------
     table
         ``weekday`` (0 is Monday), ``hour``, ``mean`` (null where never computed), and ``hours``,
-        the number of hours averaged.
+        the number of hours averaged; ``people`` and ``others``, the parts of the mean, unless
+        devices are counted.
     busiest
         Weekday, hour and mean of the busiest hour; None when nothing is computed.
+    people
+        The people in the mean of the busiest hour; None when devices are counted.
     """
 
     table: pa.Table
     busiest: tuple[int, int, float] | None
+    people: float | None = None
 
 
 def week(hourly: Series) -> Week:
     """The typical week of a series whose bins are one hour wide."""
     at = hourly.local[:-1][hourly.computed]
-    counts = hourly.counts[hourly.computed].astype(np.float64)
     cell = ((at // 86400 + 3) % 7) * 24 + at % 86400 // 3600
     hours = np.bincount(cell, minlength=168)
-    mean = np.bincount(cell, weights=counts, minlength=168) / np.maximum(hours, 1)
+
+    def means(counts: np.ndarray) -> np.ndarray:
+        sums = np.bincount(cell, weights=counts[hourly.computed], minlength=168)
+        return sums / np.maximum(hours, 1)
+
+    mean = means(hourly.counts)
     table = pa.table(
         {
             "weekday": np.arange(168) // 24,
@@ -225,7 +275,12 @@ def week(hourly: Series) -> Week:
             "hours": hours,
         }
     )
+    people = None if hourly.people is None else means(hourly.people)
+    if people is not None:
+        for name, part in (("people", people), ("others", mean - people)):
+            table = table.append_column(name, _masked(part, pa.array(hours == 0)))
     if not hours.any():
         return Week(table, None)
     best = int(np.argmax(np.where(hours > 0, mean, -1)))
-    return Week(table, (best // 24, best % 24, float(mean[best])))
+    busiest = best // 24, best % 24, float(mean[best])
+    return Week(table, busiest, None if people is None else float(people[best]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
 from streamlit_app.services.app import App
@@ -96,7 +98,8 @@ def _not_computed(space: str) -> None:
 @live(None)
 def _body(context: Context) -> None:
     """The part that depends on the window: a change of the window reruns only this fragment."""
-    window, width = controls(context)
+    window, width, count = controls(context)
+    context = replace(context, count=count)
     st.session_state["occupancy view"] = context.view
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container(width="stretch"):  # lets the control wrap to a second row

@@ -16,12 +16,16 @@ from streamlit_app.ui.charts import timeline
 from streamlit_app.ui.messages import plain
 from streamlit_app.ui.space_picker import full_name, matches, path
 from streamlit_app.views.occupancy.context import (
+    FIGURE_FORMATS,
     Context,
+    figure_columns,
     gap_frame,
     main_numbers,
+    peak_in_words,
     point_frame,
     read,
     show_gaps,
+    what_is_counted,
 )
 
 MAX_SPACES = 8
@@ -48,14 +52,15 @@ def show(context: Context, window: Window, width: int) -> None:
 def _periods(context: Context, window: Window, width: int) -> None:
     other = _other(window)
     now, then = (
-        read(context.settings, (context.space,), w.start, w.end, width)[0] for w in (window, other)
+        read(context.settings, (context.space,), w.start, w.end, width, context.count)[0]
+        for w in (window, other)
     )
     moved = replace(then, local=then.local + int((window.start - other.start).total_seconds()))
     names = {span(window): now, span(other): moved}
     _draw(context, names, window, width, [*now.gaps, *moved.gaps])
     for name, one, when in (("This period", now, window), ("Comparison period", then, other)):
         st.markdown(main_numbers(name, one.figures, when, width))
-    _difference(now, then)
+    _difference(context, now, then)
     show_gaps(now.figures, now.gaps)
     show_gaps(then.figures, then.gaps)
 
@@ -94,13 +99,13 @@ def _other(window: Window) -> Window:
     return Window(start, start + window.length)
 
 
-def _difference(now: Series, then: Series) -> None:
+def _difference(context: Context, now: Series, then: Series) -> None:
     a, b = now.figures.mean, then.figures.mean
     if a is None or not b:
         return
     word = "more" if a >= b else "fewer"
     st.markdown(
-        f"On average **{abs(a / b - 1):.0%} {word}** devices than in the comparison period."
+        f"On average **{abs(a / b - 1):.0%} {word}** {context.unit} than in the comparison period."
     )
 
 
@@ -108,7 +113,7 @@ def _difference(now: Series, then: Series) -> None:
 def _spaces(context: Context, window: Window, width: int) -> None:
     chosen = _choose(context)
     spaces = tuple(dict.fromkeys([context.space, *chosen]))
-    found = read(context.settings, spaces, window.start, window.end, width)
+    found = read(context.settings, spaces, window.start, window.end, width, context.count)
     labels = _labels(context, spaces)
     named = {labels[one.space]: one for one in found}
     _draw(context, named, window, width, [g for one in found for g in one.gaps])
@@ -119,9 +124,7 @@ def _spaces(context: Context, window: Window, width: int) -> None:
             [
                 {
                     "Space": name,
-                    "Peak, devices": one.figures.peak,
-                    "Peak at": one.figures.peak_at,
-                    "Mean, devices": one.figures.mean,
+                    **figure_columns(one.figures, context),
                     "Bins not computed": one.figures.missing_bins,
                 }
                 for name, one in named.items()
@@ -129,10 +132,8 @@ def _spaces(context: Context, window: Window, width: int) -> None:
         ),
         hide_index=True,
         column_config={
-            "Peak, devices": st.column_config.NumberColumn(format="localized"),
             "Bins not computed": st.column_config.NumberColumn(format="localized"),
-            "Mean, devices": st.column_config.NumberColumn(format="%.1f"),
-            "Peak at": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+            **FIGURE_FORMATS,
         },
     )
     for one in found:
@@ -179,18 +180,19 @@ def _draw(
     chart = timeline(
         points,
         gap_frame(gaps),
-        title=f"Devices in {bin_width(width)}",
+        title=f"{context.unit.capitalize()} in {bin_width(width)}",
         zone=context.settings.timezone,
     )
     peaks = "; ".join(f"{name}: {_peak_text(one)}" for name, one in named.items())
-    st.altair_chart(chart, alt=f"Devices over time. {peaks}.")
+    st.altair_chart(chart, alt=f"{context.unit.capitalize()} over time. {peaks}.")
+    texts = [what_is_counted(context)]
     if bins_per_point > 1:
-        st.caption(
+        texts.append(
             f"Each point covers {bins_per_point:,} bins of {bin_width(width)}: the line is their "
             "mean, the band their range from lowest to highest."
         )
+    st.caption(" ".join(filter(None, texts)))
 
 
 def _peak_text(one: Series) -> str:
-    peak = one.figures.peak
-    return "not computed" if peak is None else f"peak {peak:,}"
+    return "not computed" if one.figures.peak is None else f"peak {peak_in_words(one.figures)}"

@@ -20,6 +20,7 @@ from streamlit_app.ui.cached import HASH_FUNCS
 from streamlit_app.ui.charts import milliseconds
 from tippers_dagster.campus.spaces.facts import UNKNOWN, Facts
 from tippers_dagster.campus.spaces.tree import SpaceTree
+from tippers_dagster.occupancy.reading import Count
 from tippers_dagster.platform.text import counted
 from tippers_dagster.settings import Settings
 
@@ -32,6 +33,8 @@ VIEWS = {
     "inside": "Spaces inside",
     "floor": "Floor",
 }
+COUNTED = ("time", "week", "compare", "inside")
+"""Views that can count people where they are known."""
 SECONDS = 15
 """How long reads are cached."""
 
@@ -41,6 +44,7 @@ class Context:
     """The selected space and its surroundings.
 
     ``known``: facts about spaces, by id. ``first``: the window when the address has none.
+    ``count``: what is counted.
     """
 
     app: App
@@ -48,6 +52,12 @@ class Context:
     known: Mapping[str, Facts]
     space: str
     first: Window
+    count: Count = "devices"
+
+    @property
+    def unit(self) -> str:
+        """What is counted, in words."""
+        return "devices" if self.count == "devices" else "people and other devices"
 
     @property
     def settings(self) -> Settings:
@@ -90,10 +100,21 @@ def extent_of(settings: Settings, space: str) -> Extent | None:
 
 @st.cache_resource(ttl=SECONDS, max_entries=200, show_spinner=False, hash_funcs=HASH_FUNCS)
 def read(
-    settings: Settings, spaces: tuple[str, ...], start: dt.datetime, end: dt.datetime, width: int
+    settings: Settings,
+    spaces: tuple[str, ...],
+    start: dt.datetime,
+    end: dt.datetime,
+    width: int,
+    count: Count = "devices",
 ) -> list[Series]:
     """The counts of some spaces; do not modify them, as they are shared."""
-    return series.series(settings, spaces, Window(start, end), width, log_span(settings))
+    return series.series(settings, spaces, Window(start, end), width, log_span(settings), count)
+
+
+@st.cache_data(ttl=SECONDS, max_entries=500, show_spinner=False, hash_funcs=HASH_FUNCS)
+def are_people_known(settings: Settings, space: str, window: Window) -> bool:
+    """Whether any person is known in a space on the days of a window."""
+    return series.are_people_known(settings, space, window)
 
 
 @st.cache_data(ttl=SECONDS, max_entries=4, show_spinner=False, hash_funcs=HASH_FUNCS)
@@ -108,8 +129,38 @@ def main_numbers(name: str, figures: Figures, window: Window, width: int) -> str
     if figures.peak is None or figures.peak_at is None or figures.mean is None:
         return f"{name}, {span(window)}: not computed."
     return (
-        f"{name}, {span(window)}: peak of **{counted(figures.peak, 'device')}** in "
-        f"{bin_width(width)} ({moment(figures.peak_at)}), mean {figures.mean:,.1f}."
+        f"{name}, {span(window)}: peak of **{peak_in_words(figures)}** in {bin_width(width)} "
+        f"({moment(figures.peak_at)}), mean {mean_in_words(figures)}."
+    )
+
+
+def peak_in_words(figures: Figures) -> str:
+    """The peak, in devices, or in people and other devices."""
+    peak, people = figures.peak or 0, figures.peak_people
+    if people is None:
+        return counted(peak, "device")
+    return f"{counted(people, 'person', 'people')} and {counted(peak - people, 'other device')}"
+
+
+def mean_in_words(figures: Figures) -> str:
+    """The mean; of people and of other devices apart."""
+    return mean_of(figures.mean or 0, figures.mean_people)
+
+
+def mean_of(mean: float, people: float | None) -> str:
+    """A mean, of which so many are people; None: devices are counted."""
+    if people is None:
+        return f"{mean:,.1f}"
+    return f"{people:,.1f} people and {mean - people:,.1f} other devices"
+
+
+def what_is_counted(context: Context) -> str:
+    """What people and other devices are; empty when devices are counted."""
+    if context.count == "devices":
+        return ""
+    return (
+        "People known by user name count once, whatever they carry. Other devices are those whose "
+        "user is not known; a person may carry several of them."
     )
 
 
@@ -124,6 +175,38 @@ def show_gaps(figures: Figures, gaps: list[Gap]) -> None:
         "charts, empty in downloads and left out of means. They are unknown, not zero.",
         icon=":material/pending:",
     )
+
+
+# --- tables --------------------------------------------------------------------------------------
+FIGURE_FORMATS = {
+    **dict.fromkeys(
+        ("Peak, devices", "Peak, people", "Peak, other devices"),
+        st.column_config.NumberColumn(format="localized"),
+    ),
+    **dict.fromkeys(
+        ("Mean, devices", "Mean, people", "Mean, other devices"),
+        st.column_config.NumberColumn(format="%.1f"),
+    ),
+    "Peak at": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+}
+"""The formats of the columns of ``figure_columns``."""
+
+
+def figure_columns(figures: Figures, context: Context) -> dict[str, object]:
+    """The main numbers as columns of a table."""
+    peak, mean = figures.peak, figures.mean
+    if context.count == "devices":
+        return {"Peak, devices": peak, "Peak at": figures.peak_at, "Mean, devices": mean}
+    people, mean_people = figures.peak_people, figures.mean_people
+    return {
+        "Peak, people": people,
+        "Peak, other devices": None if peak is None or people is None else peak - people,
+        "Peak at": figures.peak_at,
+        "Mean, people": mean_people,
+        "Mean, other devices": (
+            None if mean is None or mean_people is None else mean - mean_people
+        ),
+    }
 
 
 # --- tables for charts ---------------------------------------------------------------------------

@@ -10,32 +10,41 @@ from streamlit_app.services.occupancy.series import Figures, Series
 from streamlit_app.services.occupancy.window import SCREEN_POINTS, Window
 from streamlit_app.services.words import bin_width
 from streamlit_app.ui import state
-from streamlit_app.ui.charts import PAN, ink, local_of, timeline
+from streamlit_app.ui.charts import PAN, ink, local_of, stacked, timeline
 from streamlit_app.ui.messages import plain
 from streamlit_app.views.occupancy.context import (
     Context,
+    figure_columns,
     gap_frame,
     main_numbers,
     point_frame,
     read,
     show_gaps,
+    what_is_counted,
 )
 from streamlit_app.views.occupancy.window import MIN_LENGTH, show_window
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS
+from tippers_dagster.occupancy.reading import Count
 
 _ANCHOR = "occupancy anchor"
+_DRAWN: dict[Count, str] = {
+    "devices": "The line is their mean, the band their range from lowest to highest.",
+    "people": "The areas are their means.",
+}
 
 
 def show(context: Context, window: Window, width: int) -> None:
     """The chart with the main numbers."""
     loaded = _loaded(window, width)
-    one = read(context.settings, (context.space,), loaded.start, loaded.end, width)[0]
+    (one,) = read(
+        context.settings, (context.space,), loaded.start, loaded.end, width, context.count
+    )
     visible = one.within(window)
     figures = visible.figures
     _numbers(context, figures)
     bins_per_point = _chart(context, one, window, width)
     st.markdown(main_numbers(plain(context.name), figures, window, width))
-    _explain(bins_per_point, width)
+    _explain(context, bins_per_point, width)
     show_gaps(figures, visible.gaps)
     _ask_capacity(context)
 
@@ -56,10 +65,12 @@ def _loaded(window: Window, width: int) -> Window:
 def _numbers(context: Context, figures: Figures) -> None:
     peak, mean, capacity = figures.peak, figures.mean, context.capacity
     unknown = "not computed"
+    columns = figure_columns(figures, context)
     share = 1 - figures.missing_bins / max(figures.bins, 1)
     with st.container(horizontal=True):
-        st.metric("Peak, devices", unknown if peak is None else f"{peak:,}", border=True)
-        st.metric("Mean, devices", unknown if mean is None else f"{mean:,.1f}", border=True)
+        for name in (n for n in columns if n != "Peak at"):
+            value, form = columns[name], ",.0f" if name.startswith("Peak") else ",.1f"
+            st.metric(name, unknown if value is None else format(value, form), border=True)
         st.metric(
             "Computed", f"{share:.0%}", border=True, help="Share of the window's bins with data"
         )
@@ -71,30 +82,32 @@ def _numbers(context: Context, figures: Figures) -> None:
             "Utilisation at peak",
             used,
             border=True,
-            help=f"Devices per place, with a capacity of {capacity:,.0f}{mean_used}. A person may "
-            "carry several devices, or none.",
+            help=f"{context.unit.capitalize()} per place, with a capacity of "
+            f"{capacity:,.0f}{mean_used}. A person may carry several devices, or none.",
         )
 
 
 def _chart(context: Context, one: Series, window: Window, width: int) -> int:
-    points, bins_per_point = point_frame({context.name: one})
+    points, bins_per_point = point_frame(one.parts or {context.name: one})
     anchor = _anchor(context, window)
-    chart = timeline(
+    what = context.unit.capitalize()
+    draw = stacked if one.parts else timeline
+    chart = draw(
         points,
         gap_frame(one.gaps),
         (anchor.start, anchor.end),
-        title=f"Devices in {bin_width(width)}",
+        title=f"{what} in {bin_width(width)}",
         zone=context.settings.timezone,
         capacity=context.capacity,
         ink=ink(),
     )
-    key = f"timeline {context.space} {anchor.start} {anchor.end}"
+    key = f"timeline {context.space} {context.count} {anchor.start} {anchor.end}"
     st.altair_chart(
         chart,
         key=key,
         on_select=lambda: _moved(key, context.space, anchor),
         # The same text for every window: a new one would redraw the chart while it is dragged.
-        alt=f"Devices in {context.name} over time. The sentence below has the main numbers.",
+        alt=f"{what} in {context.name} over time. The sentence below has the main numbers.",
     )
     return bins_per_point
 
@@ -124,20 +137,20 @@ def _moved(key: str, space: str, anchor: Window) -> None:
     st.session_state[_ANCHOR] = (space, anchor, window)
 
 
-def _explain(bins_per_point: int, width: int) -> None:
+def _explain(context: Context, bins_per_point: int, width: int) -> None:
     text = "Drag to move, Ctrl and scroll (or pinch) to zoom, double-click to reset. "
     if bins_per_point > 1:
         text += (
             "There are more bins than a screen can show: each point covers "
             f"{bins_per_point:,} bins of {bin_width(width)} "
-            f"({bin_width(bins_per_point * width)}). The line is their mean, the band their range "
-            "from lowest to highest. The numbers above are exact."
+            f"({bin_width(bins_per_point * width)}). {_DRAWN[context.count]} The numbers above are "
+            "exact."
         )
     elif not state.get("bin"):
         text += (
             f"The bin width follows the window, for at most {SCREEN_POINTS // 2:,} bins at a time."
         )
-    st.caption(text)
+    st.caption(f"{text} {what_is_counted(context)}")
 
 
 def _ask_capacity(context: Context) -> None:

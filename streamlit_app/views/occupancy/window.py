@@ -16,9 +16,10 @@ from streamlit_app.services.words import bin_width
 from streamlit_app.ui import state
 from streamlit_app.ui.messages import plain
 from streamlit_app.views.occupancy import by_label
-from streamlit_app.views.occupancy.context import Context, extent_of
+from streamlit_app.views.occupancy.context import COUNTED, Context, are_people_known, extent_of
 from tippers_dagster.campus.local_time import PUBLISHED_WIDTHS
 from tippers_dagster.errors import BadInput
+from tippers_dagster.occupancy.reading import Count
 from tippers_dagster.platform.table_files import Format
 
 AUTOMATIC = "Automatic"
@@ -26,12 +27,13 @@ LENGTHS = {"Day": 1, "Week": 7, "4 weeks": 28, "Quarter": 91, "Year": 365}
 """Lengths of a window in days."""
 
 MIN_LENGTH = dt.timedelta(hours=1)
+_COUNTS: dict[Count, str] = {"devices": "Devices", "people": "People"}
 SLOW_FILES = 2000
 """A count that reads more files than this gets a warning that it is slow."""
 
 
-def controls(context: Context) -> tuple[Window, int]:
-    """Show the controls; the selected window and bin width."""
+def controls(context: Context) -> tuple[Window, int, Count]:
+    """Show the controls; the selected window and bin width, and what is counted."""
     window = service.parse_window(state.get("from"), state.get("to")) or context.first
     with st.container(horizontal=True, vertical_alignment="bottom"):
         _step("Earlier", ":material/chevron_left:", window, -1)
@@ -39,12 +41,13 @@ def controls(context: Context) -> tuple[Window, int]:
         _step("Later", ":material/chevron_right:", window, 1)
         _length(context, window)
         width = _width(window)
+        count = _count(context, window)
     if files_to_read(context.tree, context.space, window, width) > SLOW_FILES:
         st.caption(
             f":material/hourglass: Bins of {bin_width(width)} are counted on demand, which takes "
             "several seconds for this space and window."
         )
-    return window, width
+    return window, width, count
 
 
 def show_window(window: Window) -> None:
@@ -159,11 +162,30 @@ def _width(window: Window) -> int:
     return requested or best
 
 
+def _count(context: Context, window: Window) -> Count:
+    """What is counted: a choice where people are known."""
+    if context.view not in COUNTED or not are_people_known(context.settings, context.space, window):
+        return "devices"
+    return st.segmented_control(
+        "Count",
+        list(_COUNTS),
+        format_func=_COUNTS.__getitem__,
+        required=True,
+        help="People are known where the log has user names. Devices of others count beside them.",
+        **state.linked(
+            "count", list(_COUNTS), "devices", key="occupancy count", show_default=False
+        ),
+    )
+
+
 def download(context: Context, window: Window, width: int) -> None:
     """Download the window; split by label where the page shows labels."""
     by = by_label.chosen(context.settings) if context.view == "labels" else None
     smallest = context.settings.smallest_count
     split = f", split by the labels of {plain(by)}" if by else ""
+    of = {} if context.count == "devices" else {"count": context.count}
+    if of:
+        split = ": people known by user name, and other devices"
     hidden = f" Counts below {smallest}, and counts that would reveal them, are left out."
     with st.popover("Download", icon=":material/download:"):
         st.caption(
@@ -174,7 +196,7 @@ def download(context: Context, window: Window, width: int) -> None:
         for kind, label in kinds:
             st.download_button(
                 label,
-                partial(export, context.app, context.space, window, width, kind, by),
+                partial(export, context.app, context.space, window, width, kind, by, **of),
                 file_name=file_name(context.tree, context.space, window, width, kind),
                 mime=MIME[kind],
                 key=f"occupancy download {kind}",

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from streamlit_app.services.app import App
+from streamlit_app.services.occupancy import series as series_service
 from streamlit_app.services.occupancy.children import floor, ranking
 from streamlit_app.services.occupancy.computed import Log, default_window, extents, log_span
 from streamlit_app.services.occupancy.export import export, file_name
@@ -58,6 +59,10 @@ def made(counts: list[int], computed: list[bool] | None = None, width: int = 900
     local = 1_737_331_200 + np.arange(len(counts) + 1) * width  # 2025-01-20 00:00, a Monday
     known = np.array(computed or [True] * len(counts))
     return Series("1", width, local, np.array(counts, np.int32), known, ())
+
+
+def with_people(people: list[int], counts: list[int], width: int = 900) -> Series:
+    return replace(made(counts, width=width), people=np.array(people, np.int32))
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -215,10 +220,11 @@ def test_children_are_ranked_by_their_peaks(campus_app: App) -> None:
     for chunk in ("2025-01-20", "2025-01-27"):
         lose(campus_app, lost, chunk)
     ranks = ranking(campus_app.settings, tree, {}, tree.roots[0], WHOLE)
-    peaks = [r.peak for r in ranks if r.peak is not None]
+    peaks = [r.figures.peak for r in ranks if r.figures.peak is not None]
     assert peaks == sorted(peaks, reverse=True)
     assert hall in [r.space for r in ranks[:2]]
-    assert (ranks[-1].space, ranks[-1].peak, ranks[-1].mean) == (lost, None, None)
+    last = ranks[-1].figures
+    assert (ranks[-1].space, last.peak, last.mean) == (lost, None, None)
 
 
 def test_the_floor_has_each_space_once_and_fills_the_square(campus_app: App) -> None:
@@ -325,3 +331,65 @@ def test_the_metadata_table_is_optional(campus_app: App) -> None:
     with load_transaction(campus_app.settings) as load:
         load.execute("DROP TABLE source.space_metadata")
     assert load_facts(campus_app.settings) == {}
+
+
+# --- people --------------------------------------------------------------------------------------
+def test_people_and_other_devices_are_read_apart(people_app: App) -> None:
+    tree, hall = building(people_app)
+    settings = people_app.settings
+    for width in (3600, 600):
+        window = Window(at(FIRST), at(FIRST + 2 * DAY))
+        (one,) = series(settings, [hall], window, width, count="people")
+        found = read_occupancy(
+            hall, FIRST, FIRST + 2 * DAY, width, settings=settings, count="people"
+        )
+        people, others = (
+            found[name].to_numpy() for name in ("number_people", "number_other_devices")
+        )
+        assert one.people is not None
+        assert one.people.tolist() == people.tolist()
+        assert one.counts.tolist() == (people + others).tolist()
+        assert people.any()
+        assert others.any()
+    assert series(settings, [hall], window, 3600)[0].people is None
+    ranks = ranking(settings, tree, {}, tree.roots[0], WHOLE, count="people")
+    assert ranks[0].figures.peak == max(r.figures.peak or 0 for r in ranks)
+    assert ranks[0].figures.peak_people
+
+
+def test_people_are_known_where_and_when_the_log_has_users(people_app: App) -> None:
+    _, hall = building(people_app)
+    settings = people_app.settings
+    evening = Window(at(FIRST, 12), at(FIRST, 13))
+    assert series_service.are_people_known(settings, hall, evening)
+    before = Window(at(FIRST - 7 * DAY), at(FIRST))
+    assert not series_service.are_people_known(settings, hall, before)
+
+
+def test_no_person_is_known_in_a_log_without_users(campus_app: App) -> None:
+    _, hall = building(campus_app)
+    assert not series_service.are_people_known(campus_app.settings, hall, WHOLE)
+
+
+def test_figures_say_how_many_of_the_peak_are_people() -> None:
+    one = with_people([1, 3, 0], [5, 9, 1])
+    figures = one.figures
+    assert (figures.peak, figures.peak_people) == (9, 3)
+    assert figures.mean == 5
+    assert figures.mean_people == pytest.approx(4 / 3)
+    parts = {name: part.counts.tolist() for name, part in one.parts.items()}
+    assert parts == {"People known by user name": [1, 3, 0], "Other devices": [4, 6, 1]}
+    assert made([1]).parts == {}
+    assert made([1]).figures.peak_people is None
+    inside = one.within(Window(at(FIRST), at(FIRST) + dt.timedelta(minutes=30)))
+    assert inside.people is not None
+    assert inside.people.tolist() == [1, 3]
+
+
+def test_a_usual_week_of_people_has_its_parts() -> None:
+    usual = week(with_people([4] + [0] * 167, [10] + [0] * 167, width=3600))
+    assert usual.busiest == (0, 0, 10.0)
+    assert usual.people == 4.0
+    first = usual.table.slice(0, 1).to_pylist()[0]
+    assert (first["people"], first["others"]) == (4.0, 6.0)
+    assert week(made([1] * 168, width=3600)).people is None

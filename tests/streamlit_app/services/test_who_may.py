@@ -62,7 +62,7 @@ FOR_VIEWERS = {
     "occupancy.computed": "extents newest_partition log_span default_window",
     "occupancy.export": "export file_name",
     "occupancy.local_time": "clock local_seconds local_time now midnight to_seconds from_seconds",
-    "occupancy.series": "series files_to_read week",
+    "occupancy.series": "series are_people_known files_to_read week",
     "occupancy.treemap": "squarify",
     "occupancy.window": "parse_window choose_width parse_width parse_typed_width",
     "overview": """last_hour now busiest freshness rejected failed_assets failed_runs running

@@ -194,6 +194,65 @@ def test_any_address_gives_a_page(campus_app: App, query: dict[str, str]) -> Non
     assert "<script>" not in texts(test)
 
 
+# --- people ---------------------------------------------------------------------------------------
+PEOPLE_WEEK = {"from": "2025-01-20", "to": "2025-01-27", "count": "people"}
+
+
+def count_control(test: AppTest) -> list[str]:
+    return [w.value for w in test.get("button_group") if w.label == "Count"]
+
+
+def test_people_are_counted_beside_other_devices(people_app: App) -> None:
+    _, hall = building(people_app)
+    query = {"space": hall, **PEOPLE_WEEK, "bin": "3600"}
+    test = opened(people_app, **query)
+    assert count_control(test) == ["people"]
+    found = read_occupancy(
+        hall, FIRST, "2025-01-27", 3600, settings=people_app.settings, count="people"
+    )
+    people, others = (found[n].to_numpy() for n in ("number_people", "number_other_devices"))
+    top = (people + others).argmax()
+    sentence = f"peak of **{people[top]} people and {others[top]} other devices** in 1 h"
+    assert sentence in texts(test)
+    assert metrics(test)["Peak, people"] == str(people[top])
+    assert metrics(test)["Mean, other devices"] == f"{others.mean():,.1f}"
+    assert "Peak, devices" not in metrics(test)
+    assert "People known by user name count once" in texts(test)
+    assert len(test.get("vega_lite_chart")) == 1
+    for label, value in (("devices", None), ("people", "people")):
+        next(w for w in test.get("button_group") if w.label == "Count").set_value(label).run()
+        assert test.query_params.get("count") == value
+
+
+def test_every_view_that_can_counts_people(people_app: App) -> None:
+    tree, hall = building(people_app)
+    level = tree.children(hall)[1]
+    query = {**PEOPLE_WEEK, "from": "2025-01-27", "to": "2025-02-03"}
+    for view, text in (
+        ("week", " people and "),
+        ("compare", "people and other devices than in the comparison period"),
+        ("inside", " other devices in an hour"),
+    ):
+        test = opened(people_app, space=level, view=view, **query)
+        assert text in texts(test), view
+        assert len(test.get("vega_lite_chart")) == 1, view
+    table = opened(people_app, space=level, view="inside", **PEOPLE_WEEK).dataframe[0].value
+    assert {"Peak, people", "Mean, other devices"} <= set(table.columns)
+    spaces = "|".join(tree.children(tree.roots[0])[:2])
+    test = opened(
+        people_app, space=hall, view="compare", with_="spaces", spaces=spaces, **PEOPLE_WEEK
+    )
+    assert "Peak, people" in test.dataframe[0].value.columns
+    assert count_control(opened(people_app, space=level, view="floor", **PEOPLE_WEEK)) == []
+
+
+def test_without_people_there_is_nothing_to_choose(campus_app: App) -> None:
+    _, hall = building(campus_app)
+    test = opened(campus_app, space=hall, **PEOPLE_WEEK)
+    assert count_control(test) == []
+    assert "Peak, devices" in metrics(test)
+
+
 # --- the tree ------------------------------------------------------------------------------------
 def test_the_tree_is_open_along_the_path_to_the_space(campus_app: App) -> None:
     tree, hall = building(campus_app)
