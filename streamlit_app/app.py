@@ -68,7 +68,7 @@ def main() -> None:
         if person is None:
             return
         app = App(settings, person)
-        page = st.navigation(_navigation(app))
+        page = st.navigation(_navigation(app), expanded=True)
         with st.sidebar:
             st.caption(f"{person.name} · {person.role.name.lower()}")
             log_out(settings)

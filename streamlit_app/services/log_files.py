@@ -299,7 +299,7 @@ def rows_table(found: Preview) -> pd.DataFrame:
         rejected = None if row.reason is None else shown(row.reason, 200)
         rows.append({"Row": row.number, "Rejected": rejected, **cells})
     table = pd.DataFrame(rows, columns=["Row", *_HEADINGS.values(), "Rejected"])
-    return table.dropna(axis="columns", how="all")
+    return table.dropna(axis="columns", how="all").fillna("")
 
 
 def reasons_table(reasons: Counter[str]) -> pd.DataFrame:

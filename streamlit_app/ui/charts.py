@@ -175,7 +175,10 @@ def stacked(
             x=x,
             y=alt.Y("mean:Q", title=title, stack="zero"),
             color=alt.Color(
-                "name:N", title=None, sort=order, legend=alt.Legend(orient="top", columns=6)
+                "name:N",
+                title=None,
+                sort=order,
+                legend=alt.Legend(orient="top", columns=6, labelLimit=400),
             ),
             order=alt.Order("rank:O"),
         )
@@ -329,7 +332,12 @@ def week_map(cells: pd.DataFrame, title: str) -> alt.Chart:
         .encode(
             x=alt.X("hour:O", title="Hour of the day", axis=alt.Axis(labelAngle=0)),
             y=alt.Y("day:O", title="Day of the week", sort=list(DAYS)),
-            color=alt.Color("mean:Q", title=title, scale=alt.Scale(domainMin=0)),
+            color=alt.Color(
+                "mean:Q",
+                title=title,
+                scale=alt.Scale(domainMin=0),
+                legend=alt.Legend(titleLimit=300),
+            ),
             tooltip=[
                 alt.Tooltip("day:N", title="Day"),
                 alt.Tooltip("hour:O", title="Hour"),
@@ -341,10 +349,26 @@ def week_map(cells: pd.DataFrame, title: str) -> alt.Chart:
     )
 
 
-def ranked_bars(rows: pd.DataFrame, *, value: str, name: str, title: str) -> alt.Chart:
-    """Horizontal bars in the order of the rows."""
+def ranked_bars(
+    rows: pd.DataFrame, *, value: str, name: str, title: str, part: str | None = None
+) -> alt.Chart:
+    """Horizontal bars in the order of the rows.
+
+    ``part``: a column that names what a row counts, where a bar has several rows.
+    """
     names = alt.Axis(labelLimit=220, labelOverlap=False)
     hover = [alt.Tooltip(f"{name}:N", title="Space"), alt.Tooltip(f"{value}:Q", title=title)]
+    colour: dict[str, object] = {}
+    if part is not None:
+        order = list(rows[part].unique())
+        ranked = {one: at for at, one in enumerate(order)}
+        rows = rows.assign(rank=rows[part].map(ranked))
+        hover.insert(1, alt.Tooltip(f"{part}:N", title="Counted"))
+        legend = alt.Legend(orient="top", labelLimit=400)
+        colour = {
+            "color": alt.Color(f"{part}:N", title=None, sort=order, legend=legend),
+            "order": alt.Order("rank:O"),
+        }
     return (
         alt.Chart(rows)
         .mark_bar()
@@ -352,8 +376,9 @@ def ranked_bars(rows: pd.DataFrame, *, value: str, name: str, title: str) -> alt
             x=alt.X(f"{value}:Q", title=title, axis=alt.Axis(tickMinStep=1)),
             y=alt.Y(f"{name}:N", title=None, sort=None, axis=names),
             tooltip=hover,
+            **colour,
         )
-        .properties(height=26 * len(rows) + 90)  # 90: the axis and its title
+        .properties(height=26 * rows[name].nunique() + 90)  # 90: the axis and its title
     )
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import streamlit as st
 
 from streamlit_app.services import log_files as service
 from streamlit_app.services.log_files import Fields, columns_of
+from tippers_dagster.campus.log.durations import DurationUnit
 from tippers_dagster.campus.log.guessing import SAMPLE_COLUMNS, Look
 from tippers_dagster.campus.log.times import ORDERS
 from tippers_dagster.platform.text import shown
 from tippers_dagster.settings import Settings
 
 _FIELDS, _YAML = "Fields", "YAML"
-_SESSIONS, _OBSERVATIONS = "Sessions", "Observations"
-_UNITS = ("s", "ms", "min", "hh:mm:ss")
+_SESSION, _OBSERVATION = "A session", "An observation"
+
+UNITS: tuple[DurationUnit, ...] = get_args(DurationUnit)
+"""Of durations; the first is usual."""
 
 _DEVICE = {"device": ("Device", "Its address in any spelling, or another id.")}
 _TIMES = {
@@ -119,15 +122,15 @@ def _as_fields(settings: Settings, fields: Fields, look: Look, prefix: str) -> F
     columns = _Columns(fields, look, prefix)
     key = f"{prefix} rows"
     if key not in st.session_state:
-        st.session_state[key] = _OBSERVATIONS if fields.get("seen") else _SESSIONS
+        st.session_state[key] = _OBSERVATION if fields.get("seen") else _SESSION
     rows = st.segmented_control(
         "Each row is",
-        [_SESSIONS, _OBSERVATIONS],
+        [_SESSION, _OBSERVATION],
         key=key,
         required=True,
         help="A session has a start and an end; an observation has one instant.",
     )
-    is_session = rows == _SESSIONS
+    is_session = rows == _SESSION
     found = columns.choose(_DEVICE | (_TIMES if is_session else _SEEN) | _PLACES | _USER)
     with st.expander("More fields"):
         found |= columns.choose(_OTHERS if is_session else {"ssid": _OTHERS["ssid"]})
@@ -198,9 +201,7 @@ def _options(
             fields, prefix, "order", "Order of day and month", ORDERS, "In times such as 01/07/2025"
         )
         if fields.get("duration"):
-            found["duration_unit"] = _one(
-                fields, prefix, "duration_unit", "Unit of durations", _UNITS, "Seconds if not set"
-            )
+            found["duration_unit"] = _unit(fields, prefix)
     with cells[2]:
         key = f"{prefix} device_is"
         if key not in st.session_state:
@@ -241,6 +242,13 @@ def _one(
         )
         or None
     )
+
+
+def _unit(fields: Fields, prefix: str) -> str:
+    key = f"{prefix} duration_unit"
+    if key not in st.session_state:
+        st.session_state[key] = fields.get("duration_unit") or UNITS[0]
+    return st.selectbox("Unit of durations", UNITS, key=key)
 
 
 def _own_realms(fields: Fields, prefix: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from zoneinfo import ZoneInfo
 
 import streamlit as st
@@ -49,10 +50,12 @@ def show(settings: Settings, loaded: Loaded) -> None:
     rejects = "`tippers rejects` lists the rejected rows. " if report.rejected else ""
     st.caption(f"{rejects}{undo}")
     if report.dates:
+        until = max(report.dates) + dt.timedelta(1)
         st.page_link(
             page("tracking"),
-            label="Datasets and tracking",
+            label="Track spaces over these days",
             icon=":material/calendar_month:",
+            query_params={"from": min(report.dates).isoformat(), "to": until.isoformat()},
         )
 
 

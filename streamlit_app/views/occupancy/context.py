@@ -142,6 +142,14 @@ def peak_in_words(figures: Figures) -> str:
     return f"{counted(people, 'person', 'people')} and {counted(peak - people, 'other device')}"
 
 
+def peak_parts(figures: Figures) -> dict[str, int]:
+    """What the peak consists of."""
+    peak, people = figures.peak or 0, figures.peak_people
+    if people is None:
+        return {"Devices": peak}
+    return {series.KNOWN: people, series.OTHERS: peak - people}
+
+
 def mean_in_words(figures: Figures) -> str:
     """The mean; of people and of other devices apart."""
     return mean_of(figures.mean or 0, figures.mean_people)

@@ -20,6 +20,7 @@ from streamlit_app.views.occupancy.context import (
     figure_columns,
     log_span,
     peak_in_words,
+    peak_parts,
     what_is_counted,
 )
 from tippers_dagster.occupancy.reading import Count
@@ -52,10 +53,15 @@ def show(context: Context, window: Window, width: int) -> None:
     )
     st.markdown(sentence)
     rows = pd.DataFrame(
-        [{"name": _label(r, ranks), "peak": r.figures.peak} for r in computed[:MAX_BARS]]
+        [
+            {"name": _label(r, ranks), "what": what, "peak": peak}
+            for r in computed[:MAX_BARS]
+            for what, peak in peak_parts(r.figures).items()
+        ]
     )
+    part = None if context.count == "devices" else "what"
     title = f"Peak, {context.unit} in an hour"
-    chart = ranked_bars(rows, value="peak", name="name", title=title)
+    chart = ranked_bars(rows, value="peak", name="name", title=title, part=part)
     st.altair_chart(chart, alt=sentence.replace("*", "").replace("\\", ""))
     _table(context, ranks)
     _explain(context, ranks)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from streamlit.testing.v1 import AppTest
 
 from streamlit_app.services.app import App
@@ -17,6 +18,7 @@ from tippers_dagster.access.model import Role
 from tippers_dagster.campus.intake.entries import list_ingests
 from tippers_dagster.campus.intake.ingest import ingest_file
 from tippers_dagster.campus.intake.log import LOG
+from tippers_dagster.platform.postgres.databases import databases
 
 OWN = "when,who,where\n2025-01-07 09:00,aa:bb:cc:dd:ee:f0,12\n2025-01-07 09:05,-,12\n"
 HOSTILE = "<script>alert(1)</script> **[x](javascript:y)**.csv"
@@ -89,7 +91,7 @@ def test_columns_are_chosen_where_no_kind_fits(app: App) -> None:
     assert "0000-00-00 00:00" in everything(test)
     box(test, "Device").set_value(["who"]).run()
     assert "when was the device there" in texts(test)
-    control(test, "Each row is").set_value("Observations").run()
+    control(test, "Each row is").set_value("An observation").run()
     box(test, "Seen").set_value(["when"]).run()
     box(test, "Space").set_value(["where"]).run()
     assert "All 2 rows: **1** usable, **1** rejected." in texts(test)
@@ -129,6 +131,15 @@ def test_names_of_files_and_columns_are_shown_literally(app: App) -> None:
     uploaded(test, "\0\0", HOSTILE)
     assert "<script>" not in texts(test)
     assert test.error
+
+
+def test_a_log_in_the_campuss_own_database_is_not_loaded(app: App) -> None:
+    url = SecretStr(databases(app.settings).source)
+    settings = app.settings.model_copy(update={"source_url": url})
+    test = uploaded(opened(App(settings, app.person)), RADACCT)
+    assert "which is never written" in test.info[0].value
+    assert "**3** usable" in texts(test)
+    assert test.button(key="log.load").disabled
 
 
 def test_viewers_are_told_why_they_cannot(app: App, as_role: Callable[[App, Role], App]) -> None:
