@@ -16,7 +16,7 @@ import pandas as pd
 from streamlit_app.services.app import App
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.intake.journal import IngestReport
-from tippers_dagster.campus.intake.log import ingest_log, said_of_logs
+from tippers_dagster.campus.intake.log import ingest_log
 from tippers_dagster.campus.log.guessing import SAMPLE_COLUMNS, Choice, Look, find_mapping
 from tippers_dagster.campus.log.mapping import (
     TO_FILL_IN,
@@ -31,6 +31,7 @@ from tippers_dagster.campus.log.sessions import ROLES
 from tippers_dagster.campus.log.times import OpenOrder
 from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.source.load import read_source
+from tippers_dagster.campus.source.log_source import said_of_logs
 from tippers_dagster.campus.source.places import Places
 from tippers_dagster.campus.source.schema import REGION_TO_COVERAGE, source_tables
 from tippers_dagster.errors import BadInput
@@ -51,6 +52,7 @@ Fields = Mapping[str, Any]
 """A mapping as plain values, as YAML has it; perhaps not a valid one."""
 
 _USER = "user"
+_KIND_HINT = "Choose another kind of log, or None of these."
 _ORDER_HINT = "Choose the order of day and month, under More fields."
 
 
@@ -98,8 +100,8 @@ class Loaded:
 
 
 def reads_in_place(settings: Settings) -> bool:
-    """Whether the log is the campus's own database, which is never written."""
-    return settings.source_url is not None
+    """Whether the log is the campus's own database or a log source, which are never written."""
+    return settings.source_url is not None or settings.log_source is not None
 
 
 def choose(app: App, upload: Upload, kind: str | None, encoding: str, separator: str) -> Choice:
@@ -122,10 +124,11 @@ def choose(app: App, upload: Upload, kind: str | None, encoding: str, separator:
     app.person.require(Role.ANALYST, "load logs")
     layout = read_layout({"encoding": encoding or None, "separator": separator or None})
     with _on_disk(app, upload) as path:
-        found = find_mapping(path, preset=preset(kind) if kind else None, layout=layout)
-        if kind == "":
-            return Choice(found.look, guesses=found.guesses)
-        return found
+        try:
+            found = find_mapping(path, preset=preset(kind) if kind else None, layout=layout)
+        except BadInput as error:
+            raise BadInput(error.message, _KIND_HINT if kind else error.hint) from None
+        return Choice(found.look, guesses=found.guesses) if kind == "" else found
 
 
 def preview_log(app: App, upload: Upload, fields: Fields) -> Seen:
@@ -184,7 +187,7 @@ def load(
 def _places(settings: Settings) -> Places:
     table = source_tables(settings)[REGION_TO_COVERAGE]
     found = read_source(settings, "SELECT to_regclass($1) IS NULL AS missing", (table.sql,))
-    if found["missing"][0].as_py() and not reads_in_place(settings):
+    if found["missing"][0].as_py() and settings.source_url is None:
         create_source_schema(settings)  # nothing was ever loaded
     return Places(settings, partial(read_source, settings))
 
@@ -283,8 +286,8 @@ def columns_table(look: Look, fields: Fields) -> pd.DataFrame:
 
 def _form(value: str) -> str:
     """The form of a text without its content: ``Kim@a.edu 2025`` is ``Aaa@a.aaa 0000``."""
-    upper = re.sub(r"[^\W\d_a-z]", "A", value[:MAX_VALUE])
-    return re.sub(r"\d", "0", re.sub(r"[a-z]", "a", upper))
+    upper = re.sub(r"[^\x00-\x7f]|[A-Z]", "A", value[:MAX_VALUE])
+    return re.sub(r"[0-9]", "0", re.sub(r"[a-z]", "a", upper))
 
 
 def rows_table(found: Preview) -> pd.DataFrame:

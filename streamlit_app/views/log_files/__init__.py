@@ -56,8 +56,8 @@ def render(app: App) -> None:
         return
     if service.reads_in_place(app.settings):
         st.info(
-            "This deployment reads its log from the campus's own database, which is never written. "
-            "You can check how a file would be read, but not load it.",
+            "This deployment reads its log in place, from a database that is never written. You "
+            "can check how a file would be read, but not load it.",
             icon=":material/database:",
         )
     file = st.file_uploader(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from streamlit_app.services import log_files as service
 from streamlit_app.services.app import App
 from streamlit_app.services.log_files import Fields, Upload
 from tests.campus.intake.test_log import COVERAGE, SPACES, write
+from tests.campus.log.test_presets import SAMPLES
 from tests.campus.log.test_preview import RADACCT
 from tippers_dagster.access.model import NotAllowed, Person, Role
 from tippers_dagster.campus.intake.entries import list_ingests
@@ -120,6 +122,17 @@ def test_a_kind_can_be_chosen_or_none(app: App) -> None:
         guessed(app, file, "smartspec")
 
 
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_kind_of_log_is_previewed(app: App, name: str) -> None:
+    sample = SAMPLES[name]
+    file = upload(sample if isinstance(sample, str) else json.dumps(sample))
+    for kind in (None, name):
+        choice = service.choose(app, file, kind, "", "")
+        assert choice.preset is not None
+        seen = service.preview_log(app, file, service.fields_of(choice, "", ""))
+        assert seen.found.read == len(service.rows_table(seen.found)) > 0
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"\x00\xff" * 50, b"\x1f\x8b junk", b"PAR1" + b"\x00" * 40, gzip.compress(b"{" * 9999)],
@@ -194,6 +207,11 @@ def test_the_campuss_own_database_is_not_written(app: App, monkeypatch: pytest.M
     theirs = App(settings, app.person)
     assert service.reads_in_place(settings)
     assert service.preview_log(theirs, file, fields).found.usable == 3
+    named = app.settings.model_copy(update={"log_source": "wifi"})
+    assert service.reads_in_place(named)
+    assert service.preview_log(App(named, app.person), file, fields).found.usable == 3
+    with pytest.raises(SourceError, match="TIPPERS_LOG_SOURCE"):
+        loaded(App(named, app.person), file, fields)
     with pytest.raises(SourceError):
         loaded(theirs, file, fields)
 

@@ -118,10 +118,28 @@ def test_another_kind_or_an_open_order_is_explained(app: App) -> None:
     test = uploaded(opened(app), RADACCT)
     box(test, "Kind of log").set_value("smartspec").run()
     assert "is no log of the preset smartspec" in texts(test).replace("\\", "")
+    assert "Choose another kind of log, or None of these" in texts(test).replace("\\", "")
+    box(test, "Kind of log").set_value("").run()
+    assert box(test, "Device").value == []
     uploaded(test, OPEN, "open.csv")
     assert "Choose the order of day and month" in texts(test)
     box(test, "Order of day and month").set_value("month first").run()
     assert "All 1 row: **1** usable" in texts(test)
+
+
+def test_an_encoding_is_chosen(app: App) -> None:
+    test = opened(app)
+    content = OWN.replace("where", "räum").encode("latin-1")
+    test.file_uploader[0].set_value(("own.csv", content, "text/csv")).run()
+    assert "UTF-8" in test.error[0].value.replace("\\", "")
+    box(test, "Encoding").set_value("latin-1").run()
+    assert not test.error
+    assert "räum" in box(test, "Space").options
+    box(test, "Device").set_value(["who"]).run()
+    control(test, "Each row is").set_value("An observation").run()
+    box(test, "Seen").set_value(["when"]).run()
+    box(test, "Space").set_value(["räum"]).run()
+    assert "All 2 rows: **1** usable" in texts(test)
 
 
 def test_names_of_files_and_columns_are_shown_literally(app: App) -> None:
@@ -137,7 +155,7 @@ def test_a_log_in_the_campuss_own_database_is_not_loaded(app: App) -> None:
     url = SecretStr(databases(app.settings).source)
     settings = app.settings.model_copy(update={"source_url": url})
     test = uploaded(opened(App(settings, app.person)), RADACCT)
-    assert "which is never written" in test.info[0].value
+    assert "reads its log in place" in test.info[0].value
     assert "**3** usable" in texts(test)
     assert test.button(key="log.load").disabled
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from streamlit_app.services.app import App
+from streamlit_app.services.occupancy.export import export
+from streamlit_app.services.occupancy.window import Window
 from streamlit_app.ui.space_picker import by_name, full_name, matches, visible
 from tests.occupancy.lake import lose_counts
 from tests.streamlit_app.conftest import FIRST
@@ -244,6 +247,29 @@ def test_every_view_that_can_counts_people(people_app: App) -> None:
     )
     assert "Peak, people" in test.dataframe[0].value.columns
     assert count_control(opened(people_app, space=level, view="floor", **PEOPLE_WEEK)) == []
+
+
+def test_the_download_has_what_is_counted(people_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamlit_app.views.occupancy import window
+
+    made: list[dict[str, str]] = []
+
+    def noting(
+        function: Callable[..., bytes], *given: object, **named: str
+    ) -> Callable[..., bytes]:
+        made.append(named)
+        return partial(function, *given, **named)
+
+    monkeypatch.setattr(window, "partial", noting)
+    _, hall = building(people_app)
+    opened(people_app, space=hall, **PEOPLE_WEEK)
+    assert made == [{"count": "people"}] * 2
+    test = opened(people_app, space=hall, **PEOPLE_WEEK, view="floor")
+    assert made[2:] == [{}, {}]
+    week = Window(dt.datetime(2025, 1, 20), dt.datetime(2025, 1, 27))
+    text = export(people_app, hall, week, 3600, "csv", count="people").decode()
+    assert text.splitlines()[0].endswith("number_people,number_other_devices")
+    assert not test.exception
 
 
 def test_without_people_there_is_nothing_to_choose(campus_app: App) -> None:
