@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
 
 import streamlit as st
 
@@ -191,16 +190,13 @@ def _seen(app: App, upload: Upload, work: _Work, fields: Fields) -> Seen:
 
 
 def _load(app: App, upload: Upload, fields: Fields, gap: int | None) -> None:
-    name = plain(shown(upload.name))
-    bar = st.progress(0.0, f"Loading {name}. Leaving this page cancels it.")
+    text = f"Loading {plain(shown(upload.name))}. Leaving this page cancels it."
+    bar = st.progress(0.0, text)
 
     def tick(done: int, total: int) -> None:
-        # Writing the rows after the last byte also takes a while.
-        text = f"Loading {name}. Leaving this page cancels it." if done < total else "Storing ..."
         bar.progress(min(done / max(total, 1), 1.0), text)
 
-    found: Any = service.load(app, upload, fields, gap, tick)
-    st.session_state[_LOADED] = found
+    st.session_state[_LOADED] = service.load(app, upload, fields, gap, tick)
     st.session_state[_UPLOADS] = st.session_state.get(_UPLOADS, 0) + 1
     st.session_state.pop(_WORK, None)
     st.rerun()

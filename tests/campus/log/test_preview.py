@@ -4,11 +4,14 @@ import datetime as dt
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from tippers_dagster.campus.log import preview as module
+from tippers_dagster.campus.log.checks import Checks
 from tippers_dagster.campus.log.formats import open_log
 from tippers_dagster.campus.log.guessing import find_mapping
 from tippers_dagster.campus.log.mapping import FileLayout, read_mapping
@@ -212,3 +215,25 @@ def test_a_log_without_rows_that_count(tmp_path: Path) -> None:
     fields = {"device": "mac", "seen": "at", "access_point": "ap", "where": where}
     made = take(log(tmp_path, WIRED), fields)
     assert (made.read, made.left_out, made.rows) == (0, 3, [])
+
+
+def test_rows_without_a_space_are_rejected_where_spaces_are_known(tmp_path: Path) -> None:
+    def place(rows: pa.Table, checks: Checks) -> pa.Array:
+        unknown = np.asarray(pc.equal(rows["access_point"], "02:11:22:33:44:02"))
+        checks.reject(unknown, "no space there")
+        return pa.array(np.full(rows.num_rows, "12", object), mask=unknown)
+
+    path = log(tmp_path, RADACCT)
+    made = preview(path, find_mapping(path), DEPLOYMENT, place=place)
+    assert [row.reason for row in made.rows] == [
+        *(None, None, "no space there"),
+        *("end before start", "placeholder instead of a device"),
+    ]
+    assert [row.understood.get("space") for row in made.rows[:3]] == ["12", "12", None]
+    assert (made.usable, made.reasons["no space there"]) == (2, 1)
+
+
+def test_long_values_are_not_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHECKED_BYTES", 1)
+    made = take(log(tmp_path, RADACCT))
+    assert (made.read, made.is_whole) == (5, False)

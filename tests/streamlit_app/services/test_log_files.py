@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
@@ -120,6 +125,27 @@ def test_a_kind_can_be_chosen_or_none(app: App) -> None:
     }
     with pytest.raises(BadInput, match=r"^radacct\.csv is no log of the preset smartspec"):
         guessed(app, file, "smartspec")
+
+
+def as_parquet(text: str) -> bytes:
+    stream = io.BytesIO()
+    pq.write_table(pa_csv.read_csv(io.BytesIO(text.encode())), stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        lambda text: gzip.compress(text.encode()),
+        lambda text: pa.compress(text.encode(), "zstd", asbytes=True),
+        as_parquet,
+    ],
+    ids=["gzip", "zstd", "parquet"],
+)
+def test_a_file_is_known_by_its_content(app: App, packed: Callable[[str], bytes]) -> None:
+    file = Upload("log.txt", packed(RADACCT.removesuffix("a6,lee\n")))
+    seen = service.preview_log(app, file, guessed(app, file))
+    assert (seen.found.usable, seen.found.reasons.total()) == (3, 2)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
