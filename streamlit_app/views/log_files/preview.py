@@ -44,7 +44,7 @@ def show(seen: Seen) -> None:
     st.markdown(_counts(found))
     rejected = found.reasons.copy()
     rejected.update(row.reason for row in found.malformed)
-    show_counts(service.reasons_table(rejected), seen.unknown)
+    show_counts(service.reasons_table(rejected), seen.unknown, "then load the log")
 
 
 def show_columns(look: Look, fields: Fields) -> None:

@@ -45,7 +45,8 @@ def show(settings: Settings, loaded: Loaded) -> None:
         st.metric("Rows rejected", f"{report.rejected.total():,}", border=True)
     for text in _sentences(settings, loaded):
         st.markdown(text)
-    show_counts(service.reasons_table(report.rejected), report.unknown_access_points)
+    again = f"then read the log again: `tippers ingest again {report.ingest_id} --file FILE`"
+    show_counts(service.reasons_table(report.rejected), report.unknown_access_points, again)
     undo = f"`tippers ingest undo {report.ingest_id}` removes what was loaded."
     rejects = "`tippers rejects` lists the rejected rows. " if report.rejected else ""
     st.caption(f"{rejects}{undo}")

@@ -11,8 +11,11 @@ from streamlit_app.services import log_files as service
 from tippers_dagster.platform.text import counted
 
 
-def show_counts(reasons: pd.DataFrame, unknown: Counter[str]) -> None:
-    """Tables beside each other; nothing if no row is rejected."""
+def show_counts(reasons: pd.DataFrame, unknown: Counter[str], remedy: str) -> None:
+    """Tables beside each other; nothing if no row is rejected.
+
+    ``remedy``: what to do once the coverage of the unknown access points is loaded.
+    """
     if reasons.empty:
         return
     left, right = st.columns(2)
@@ -27,8 +30,8 @@ def show_counts(reasons: pd.DataFrame, unknown: Counter[str]) -> None:
         table = service.access_points_table(unknown)
         st.dataframe(table, hide_index=True, width="stretch", height=_height(len(table)))
         st.caption(
-            "They cover no space. Load their coverage with `tippers ingest region-to-coverage "
-            "FILE`, then load the log."
+            "No space is covered by them. Load their coverage with `tippers ingest "
+            f"region-to-coverage FILE`, {remedy}."
         )
 
 

@@ -30,6 +30,7 @@ PAGES = (
     "labels",
     "models",
     "people",
+    "load",
     "connections",
     "runs",
 )

@@ -31,7 +31,7 @@ PAGES = {
     "connections": "Connections",
     "runs": "Runs",
 }
-"""Every page, and its title."""
+"""Every page that reads a database as soon as it is opened, and its title."""
 
 
 @contextmanager
