@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,8 +16,14 @@ import pandas as pd
 
 from streamlit_app.services.app import App
 from tippers_dagster.access.model import Role
+from tippers_dagster.campus.intake.entries import (
+    SESSION_KINDS,
+    Ingested,
+    list_ingests,
+    same_options,
+)
 from tippers_dagster.campus.intake.journal import IngestReport
-from tippers_dagster.campus.intake.log import ingest_log
+from tippers_dagster.campus.intake.log import LOG, ingest_log, log_options
 from tippers_dagster.campus.log.guessing import SAMPLE_COLUMNS, Choice, Look, find_mapping
 from tippers_dagster.campus.log.mapping import (
     TO_FILL_IN,
@@ -92,11 +99,14 @@ class Loaded:
         What was loaded, and what not.
     outdated
         The computed chunks whose counts are out of date since then.
+    replaces
+        Whether it took the place of what the ingest had loaded before.
     """
 
     name: str
     report: IngestReport
     outdated: list[str]
+    replaces: bool = False
 
 
 def reads_in_place(settings: Settings) -> bool:
@@ -150,8 +160,37 @@ def preview_log(app: App, upload: Upload, fields: Fields) -> Seen:
         return Seen(found, places.unknown)
 
 
+def loaded_before(app: App, upload: Upload) -> Ingested | None:
+    """The ingest that has loaded the same content, if there is one.
+
+    Raises
+    ------
+    NotAllowed
+        The person may not load logs.
+    """
+    app.person.require(Role.ANALYST, "load logs")
+    sha256 = hashlib.sha256(upload.content).hexdigest()
+    all_of_them = list_ingests(app.settings, SESSION_KINDS)
+    same = [one for one in all_of_them if one.sha256 == sha256 and one.undone_at is None]
+    return same[-1] if same else None
+
+
+def is_same_load(
+    settings: Settings, before: Ingested, fields: Fields, gap_seconds: int | None
+) -> bool:
+    """Whether an ingest has read a log by this mapping, so that loading it again does nothing."""
+    mapping = read_mapping(fields)
+    gap = gap_seconds or settings.observation_gap_seconds
+    return same_options(before, LOG, log_options(mapping, gap))
+
+
 def load(
-    app: App, upload: Upload, fields: Fields, gap_seconds: int | None, progress: Progress
+    app: App,
+    upload: Upload,
+    fields: Fields,
+    gap_seconds: int | None,
+    progress: Progress,
+    replaced: int | None = None,
 ) -> Loaded:
     """Load an uploaded log completely, or not at all; rejected rows are kept with their reason.
 
@@ -164,6 +203,8 @@ def load(
     progress
         Called with the bytes read and the size of the file. What it raises ends the load, and
         nothing is loaded.
+    replaced
+        The number of the ingest whose rows this load takes the place of.
 
     Raises
     ------
@@ -179,9 +220,9 @@ def load(
     name = shown(upload.name)
     gap = gap_seconds if mapping.seen else None
     with _on_disk(app, upload) as path:
-        report = ingest_log(app.settings, path, mapping, gap, progress, name=name)
+        report = ingest_log(app.settings, path, mapping, gap, progress, again=replaced, name=name)
     outdated = [] if report.already else check_dates(app.settings, report.dates).changed
-    return Loaded(name, report, outdated)
+    return Loaded(name, report, outdated, replaced is not None)
 
 
 def _places(settings: Settings) -> Places:

@@ -13,6 +13,7 @@ from streamlit_app.services.log_files import Fields, Loaded, Seen, Upload
 from streamlit_app.ui.messages import plain, show_errors
 from streamlit_app.views.log_files import mapping, preview, report
 from tippers_dagster.access.model import Role
+from tippers_dagster.campus.intake.entries import Ingested
 from tippers_dagster.campus.log.guessing import Choice
 from tippers_dagster.platform.text import shown
 
@@ -38,6 +39,8 @@ class _Work:
     draft: mapping.Draft | None = None
     seen: tuple[str, Seen] | None = None
     """The preview, and the fields that it was made with."""
+    before: Ingested | None = None
+    """The ingest that has loaded the same content."""
 
 
 def render(app: App) -> None:
@@ -68,11 +71,13 @@ def render(app: App) -> None:
     if file is None:
         _explain()
         return
+    upload = Upload(file.name, file.getvalue())
     work: _Work | None = st.session_state.get(_WORK)
     if work is None or work.file_id != file.file_id:
-        work = st.session_state[_WORK] = _Work(file.file_id)
+        before = service.loaded_before(app, upload)
+        work = st.session_state[_WORK] = _Work(file.file_id, before=before)
     with show_errors():
-        _file(app, Upload(file.name, file.getvalue()), work)
+        _file(app, upload, work)
 
 
 def _explain() -> None:
@@ -164,11 +169,13 @@ def _result(app: App, upload: Upload, work: _Work, fields: Fields, choice: Choic
         return
     preview.show(seen)
     gap = mapping.gap(app.settings, fields, work.file_id)
+    replaced = _replaced(app, work, fields, gap)
     with st.container(horizontal=True):
         nothing = seen.found.is_whole and not seen.found.usable
         disabled = nothing or service.reads_in_place(app.settings)
-        if st.button("Load the log", type="primary", disabled=disabled, key="log.load"):
-            _load(app, upload, fields, gap)
+        label = "Load the log" if replaced is None else f"Replace ingest {replaced}"
+        if st.button(label, type="primary", disabled=disabled, key="log.load"):
+            _load(app, upload, fields, gap, replaced)
         st.download_button(
             "Download the mapping",
             service.file_of(seen.found, choice.preset),
@@ -189,14 +196,31 @@ def _seen(app: App, upload: Upload, work: _Work, fields: Fields) -> Seen:
     return work.seen[1]
 
 
-def _load(app: App, upload: Upload, fields: Fields, gap: int | None) -> None:
+def _replaced(app: App, work: _Work, fields: Fields, gap: int | None) -> int | None:
+    """Say whether the file was loaded before; the ingest that read it otherwise, if one did."""
+    before = work.before
+    if before is None:
+        return None
+    when = report.in_words(app.settings, before.ingested_at)
+    loaded = f"This file was already loaded on {when}, as ingest {before.ingest_id}"
+    if service.is_same_load(app.settings, before, fields, gap):
+        st.info(f"{loaded}. Loading it again does nothing.", icon=":material/info:")
+        return None
+    st.warning(
+        f"{loaded}, but read in another way. What that ingest has loaded is replaced.",
+        icon=":material/warning:",
+    )
+    return before.ingest_id
+
+
+def _load(app: App, upload: Upload, fields: Fields, gap: int | None, replaced: int | None) -> None:
     text = f"Loading {plain(shown(upload.name))}. Leaving this page cancels it."
     bar = st.progress(0.0, text)
 
     def tick(done: int, total: int) -> None:
         bar.progress(min(done / max(total, 1), 1.0), text)
 
-    st.session_state[_LOADED] = service.load(app, upload, fields, gap, tick)
+    st.session_state[_LOADED] = service.load(app, upload, fields, gap, tick, replaced)
     st.session_state[_UPLOADS] = st.session_state.get(_UPLOADS, 0) + 1
     st.session_state.pop(_WORK, None)
     st.rerun()

@@ -25,18 +25,16 @@ def show(settings: Settings, loaded: Loaded) -> None:
     """The numbers, what was rejected and why, and what is out of date."""
     report = loaded.report
     if report.already:
-        when = ""
-        if report.when is not None:
-            local = report.when.astimezone(ZoneInfo(settings.timezone)).replace(tzinfo=None)
-            when = f" on {moment(local)}"
+        when = "" if report.when is None else f" on {in_words(settings, report.when)}"
         st.info(
             f"{plain(loaded.name)} was already loaded{when}, as ingest {report.ingest_id}. Nothing "
             "was loaded again.",
             icon=":material/info:",
         )
         return
+    instead = ", in place of what it had loaded before" if loaded.replaces else ""
     st.success(
-        f"{plain(loaded.name)} was loaded as ingest {report.ingest_id}.",
+        f"{plain(loaded.name)} was loaded as ingest {report.ingest_id}{instead}.",
         icon=":material/check_circle:",
     )
     with st.container(horizontal=True):
@@ -58,6 +56,11 @@ def show(settings: Settings, loaded: Loaded) -> None:
             icon=":material/calendar_month:",
             query_params={"from": min(report.dates).isoformat(), "to": until.isoformat()},
         )
+
+
+def in_words(settings: Settings, when: dt.datetime) -> str:
+    """An instant as local time."""
+    return moment(when.astimezone(ZoneInfo(settings.timezone)).replace(tzinfo=None))
 
 
 def _sentences(settings: Settings, loaded: Loaded) -> list[str]:

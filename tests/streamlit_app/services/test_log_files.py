@@ -25,6 +25,7 @@ from tippers_dagster.access.model import NotAllowed, Person, Role
 from tippers_dagster.campus.intake.entries import list_ingests
 from tippers_dagster.campus.intake.ingest import ingest_file
 from tippers_dagster.campus.intake.log import LOG
+from tippers_dagster.campus.intake.undo import undo_ingests
 from tippers_dagster.errors import BadInput, SourceError
 from tippers_dagster.platform.postgres.databases import databases
 
@@ -204,6 +205,25 @@ def test_a_log_is_loaded_once_under_the_name_of_the_upload(app: App) -> None:
     assert again.ingest_id == first.report.ingest_id
     with pytest.raises(BadInput, match=r"radacct.*was ingested as log"):
         loaded(app, file, {**fields, "timezone": "Europe/London"})
+
+
+def test_a_load_takes_the_place_of_one_that_read_the_log_otherwise(app: App) -> None:
+    file = upload(RADACCT)
+    fields = guessed(app, file)
+    assert service.loaded_before(app, file) is None
+    first = loaded(app, file, {**fields, "timezone": "Europe/London", "user": []})
+    before = service.loaded_before(app, Upload("renamed.csv", file.content))
+    assert before is not None
+    assert before.ingest_id == first.report.ingest_id
+    assert not service.is_same_load(app.settings, before, fields, None)
+    second = service.load(app, file, fields, None, lambda done, total: None, before.ingest_id)
+    assert second.replaces
+    assert (second.report.ingest_id, second.report.loaded) == (before.ingest_id, 3)
+    (entry,) = list_ingests(app.settings, (LOG,))
+    assert entry.name == "radacct.csv"
+    assert service.is_same_load(app.settings, entry, fields, None)
+    undo_ingests(app.settings, [entry.ingest_id])
+    assert service.loaded_before(app, file) is None
 
 
 def test_what_the_progress_raises_loads_nothing(app: App) -> None:

@@ -55,8 +55,8 @@ FOR_VIEWERS = {
     "models": """catalog_of classifiers problem body_of results registry decisions back_to
         assets predicted read_csv drift""",
     # How a log is read; its rows are for analysts.
-    "log_files": """reads_in_place kinds fields_of columns_of yaml_of fields_of_yaml file_of
-        columns_table rows_table reasons_table access_points_table""",
+    "log_files": """reads_in_place is_same_load kinds fields_of columns_of yaml_of fields_of_yaml
+        file_of columns_table rows_table reasons_table access_points_table""",
     # Counts of devices.
     "occupancy.children": "top_children ranking floor",
     "occupancy.computed": "extents newest_partition log_span default_window",
@@ -92,7 +92,7 @@ FOR_ANALYSTS = {
     "definitions.saving": "save save_deleted retire activate delete rename restore",
     "definitions.validation": "validate",
     "labels": "find uncertain explain export set_gold remove_gold",
-    "log_files": "choose preview_log load",
+    "log_files": "choose preview_log loaded_before load",
     "models": "promote roll_back export model_of example_rows predict_rows predict_index",
     "overview": "retry_definitions",
     "people": "preview_file import_file remove_head_counts",

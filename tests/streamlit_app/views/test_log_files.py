@@ -80,8 +80,15 @@ def test_a_log_is_uploaded_seen_loaded_and_not_loaded_again(app: App) -> None:
     assert "`tippers rejects` lists the rejected rows." in texts(test)
     uploaded(test, RADACCT + LOST)
     assert not test.success
+    assert "Loading it again does nothing" in texts(test)
     test.button(key="log.load").click().run()
-    assert "was already loaded on" in texts(test)
+    assert "Nothing was loaded again" in texts(test)
+    uploaded(test, RADACCT + LOST)
+    box(test, "User name").set_value([]).run()
+    assert "but read in another way" in texts(test)
+    assert test.button(key="log.load").label == "Replace ingest 3"
+    test.button(key="log.load").click().run()
+    assert "as ingest 3, in place of what it had loaded before" in test.success[0].value
     assert len(list_ingests(app.settings, (LOG,))) == 1
 
 

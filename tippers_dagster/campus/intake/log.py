@@ -85,10 +85,9 @@ def ingest_log(
     """
     if gap_seconds is not None and not mapping.seen:
         raise BadInput("--gap applies only to observations, and this log has sessions.")
-    options: dict[str, object] = {"mapping": mapping.as_fields()}
     if mapping.seen:
         gap_seconds = gap_seconds or settings.observation_gap_seconds
-        options["gap_seconds"] = gap_seconds
+    options = log_options(mapping, gap_seconds)
     return load_log(
         settings,
         LOG,
@@ -100,6 +99,12 @@ def ingest_log(
         again=again,
         name=name,
     )
+
+
+def log_options(mapping: LogMapping, gap_seconds: int | None) -> Options:
+    """How a log is read, for the journal; ``gap_seconds``: of observations."""
+    gap = {"gap_seconds": gap_seconds} if mapping.seen else {}
+    return {"mapping": mapping.as_fields(), **gap}
 
 
 def load_log(
