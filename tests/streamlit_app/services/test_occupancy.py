@@ -334,9 +334,9 @@ def test_the_metadata_table_is_optional(campus_app: App) -> None:
 
 
 # --- people --------------------------------------------------------------------------------------
-def test_people_and_other_devices_are_read_apart(people_app: App) -> None:
-    tree, hall = building(people_app)
-    settings = people_app.settings
+def test_people_and_other_devices_are_read_apart(campus_app: App) -> None:
+    tree, hall = building(campus_app)
+    settings = campus_app.settings
     for width in (3600, 600):
         window = Window(at(FIRST), at(FIRST + 2 * DAY))
         (one,) = series(settings, [hall], window, width, count="people")
@@ -357,18 +357,18 @@ def test_people_and_other_devices_are_read_apart(people_app: App) -> None:
     assert ranks[0].figures.peak_people
 
 
-def test_people_are_known_where_and_when_the_log_has_users(people_app: App) -> None:
-    _, hall = building(people_app)
-    settings = people_app.settings
+def test_people_are_known_where_and_when_the_log_has_users(campus_app: App) -> None:
+    _, hall = building(campus_app)
+    settings = campus_app.settings
     evening = Window(at(FIRST, 12), at(FIRST, 13))
     assert series_service.are_people_known(settings, hall, evening)
     before = Window(at(FIRST - 7 * DAY), at(FIRST))
     assert not series_service.are_people_known(settings, hall, before)
 
 
-def test_no_person_is_known_in_a_log_without_users(campus_app: App) -> None:
-    _, hall = building(campus_app)
-    assert not series_service.are_people_known(campus_app.settings, hall, WHOLE)
+def test_no_person_is_known_in_a_log_without_users(nameless_app: App) -> None:
+    _, hall = building(nameless_app)
+    assert not series_service.are_people_known(nameless_app.settings, hall, WHOLE)
 
 
 def test_figures_say_how_many_of_the_peak_are_people() -> None:

@@ -205,13 +205,13 @@ def count_control(test: AppTest) -> list[str]:
     return [w.value for w in test.get("button_group") if w.label == "Count"]
 
 
-def test_people_are_counted_beside_other_devices(people_app: App) -> None:
-    _, hall = building(people_app)
+def test_people_are_counted_beside_other_devices(campus_app: App) -> None:
+    _, hall = building(campus_app)
     query = {"space": hall, **PEOPLE_WEEK, "bin": "3600"}
-    test = opened(people_app, **query)
+    test = opened(campus_app, **query)
     assert count_control(test) == ["people"]
     found = read_occupancy(
-        hall, FIRST, "2025-01-27", 3600, settings=people_app.settings, count="people"
+        hall, FIRST, "2025-01-27", 3600, settings=campus_app.settings, count="people"
     )
     people, others = (found[n].to_numpy() for n in ("number_people", "number_other_devices"))
     top = (people + others).argmax()
@@ -227,8 +227,8 @@ def test_people_are_counted_beside_other_devices(people_app: App) -> None:
         assert test.query_params.get("count") == value
 
 
-def test_every_view_that_can_counts_people(people_app: App) -> None:
-    tree, hall = building(people_app)
+def test_every_view_that_can_counts_people(campus_app: App) -> None:
+    tree, hall = building(campus_app)
     level = tree.children(hall)[1]
     query = {**PEOPLE_WEEK, "from": "2025-01-27", "to": "2025-02-03"}
     for view, text in (
@@ -236,20 +236,20 @@ def test_every_view_that_can_counts_people(people_app: App) -> None:
         ("compare", "people and other devices than in the comparison period"),
         ("inside", " other devices in an hour"),
     ):
-        test = opened(people_app, space=level, view=view, **query)
+        test = opened(campus_app, space=level, view=view, **query)
         assert text in texts(test), view
         assert len(test.get("vega_lite_chart")) == 1, view
-    table = opened(people_app, space=level, view="inside", **PEOPLE_WEEK).dataframe[0].value
+    table = opened(campus_app, space=level, view="inside", **PEOPLE_WEEK).dataframe[0].value
     assert {"Peak, people", "Mean, other devices"} <= set(table.columns)
     spaces = "|".join(tree.children(tree.roots[0])[:2])
     test = opened(
-        people_app, space=hall, view="compare", with_="spaces", spaces=spaces, **PEOPLE_WEEK
+        campus_app, space=hall, view="compare", with_="spaces", spaces=spaces, **PEOPLE_WEEK
     )
     assert "Peak, people" in test.dataframe[0].value.columns
-    assert count_control(opened(people_app, space=level, view="floor", **PEOPLE_WEEK)) == []
+    assert count_control(opened(campus_app, space=level, view="floor", **PEOPLE_WEEK)) == []
 
 
-def test_the_download_has_what_is_counted(people_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_download_has_what_is_counted(campus_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     from streamlit_app.views.occupancy import window
 
     made: list[dict[str, str]] = []
@@ -261,20 +261,20 @@ def test_the_download_has_what_is_counted(people_app: App, monkeypatch: pytest.M
         return partial(function, *given, **named)
 
     monkeypatch.setattr(window, "partial", noting)
-    _, hall = building(people_app)
-    opened(people_app, space=hall, **PEOPLE_WEEK)
+    _, hall = building(campus_app)
+    opened(campus_app, space=hall, **PEOPLE_WEEK)
     assert made == [{"count": "people"}] * 2
-    test = opened(people_app, space=hall, **PEOPLE_WEEK, view="floor")
+    test = opened(campus_app, space=hall, **PEOPLE_WEEK, view="floor")
     assert made[2:] == [{}, {}]
     week = Window(dt.datetime(2025, 1, 20), dt.datetime(2025, 1, 27))
-    text = export(people_app, hall, week, 3600, "csv", count="people").decode()
+    text = export(campus_app, hall, week, 3600, "csv", count="people").decode()
     assert text.splitlines()[0].endswith("number_people,number_other_devices")
     assert not test.exception
 
 
-def test_without_people_there_is_nothing_to_choose(campus_app: App) -> None:
-    _, hall = building(campus_app)
-    test = opened(campus_app, space=hall, **PEOPLE_WEEK)
+def test_without_people_there_is_nothing_to_choose(nameless_app: App) -> None:
+    _, hall = building(nameless_app)
+    test = opened(nameless_app, space=hall, **PEOPLE_WEEK)
     assert count_control(test) == []
     assert "Peak, devices" in metrics(test)
 
