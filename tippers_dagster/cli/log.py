@@ -11,7 +11,7 @@ import typer
 
 from tippers_dagster.access.machine_user import machine_user
 from tippers_dagster.catalog.kinds import Kind, LogSource
-from tippers_dagster.catalog.model import Draft
+from tippers_dagster.catalog.model import Draft, Unreadable
 from tippers_dagster.catalog.names import read_body
 from tippers_dagster.cli.log_options import (
     AccessPointColumn,
@@ -235,6 +235,7 @@ def sources() -> None:
             columns = f"preset {body.preset}" if body.preset else "mapping"
             table.add_row(name, place, columns, live)
         else:
+            assert isinstance(body, Unreadable)
             table.add_row(name, "cannot be read", body.reason, live)
     table_console().print(table)
 

@@ -71,6 +71,8 @@ def render_opened(app: App, catalog: Catalog, written: str) -> None:
 def _link_to_its_page(ref: Ref) -> None:
     if ref.kind == Kind.CONNECTION:
         path, title = "connections", "Connections"
+    elif ref.kind == Kind.LOG_SOURCE:
+        path, title = "load", "Load a log"
     else:
         path, title = "tracking", "Datasets and tracking"
     st.info(f"See the {title} page to view or change it.", icon=":material/info:")

@@ -66,7 +66,7 @@ FOR_VIEWERS = {
     "occupancy.treemap": "squarify",
     "occupancy.window": "parse_window choose_width parse_width parse_typed_width",
     "overview": """last_hour now busiest freshness rejected failed_assets failed_runs running
-        definitions_in_words""",
+        definitions_in_words log_token identities""",
     "people": """people_counts people_in_space summary points counted_in_words quality_in_words
         export head_counts_by_space compared ratios usable_rows rejected_rows""",
     "pipeline.details": "details",
