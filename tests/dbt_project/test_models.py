@@ -28,7 +28,7 @@ from tippers_dagster.campus.source.schema import (
     SPACE_METADATA,
     SPACES,
     VENDOR_PREFIXES,
-    source_tables,
+    loaded_tables,
 )
 from tippers_dagster.catalog.handwritten import project_source
 from tippers_dagster.settings import Settings
@@ -86,7 +86,7 @@ class Built:
 
 def _source(settings: Settings, url: str) -> None:
     create_source_schema(settings)
-    tables = source_tables(settings)
+    tables = loaded_tables(settings)
     rows = {
         SPACES: campus.spaces(),
         SPACE_METADATA: campus.space_metadata(),
@@ -383,7 +383,7 @@ def test_selectors(listed: dict[tuple[str, ...], list[str]], words: tuple[str, .
 def test_optional_source_tables(deployment: tuple[Settings, str, Path], built: Built) -> None:
     """Without room types, faculty or coverage, rules still run."""
     settings, url, target = deployment
-    tables = source_tables(settings)
+    tables = loaded_tables(settings)
     with psycopg2.connect(url) as link, link.cursor() as cursor:
         for kind in (SPACE_METADATA, FACULTY_DATA, REGION_TO_COVERAGE):
             cursor.execute(f"DROP TABLE {tables[kind].sql} CASCADE")
