@@ -35,7 +35,7 @@ from rich.table import Table
 
 from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.source.load import load_transaction, read_source
-from tippers_dagster.campus.source.schema import SESSIONS, SPACES, source_tables
+from tippers_dagster.campus.source.schema import EXACT, SESSIONS, SPACES, source_tables
 from tippers_dagster.errors import TippersError
 from tippers_dagster.occupancy.launch import materialize
 from tippers_dagster.occupancy.runs import ActiveRun, active_runs
@@ -302,7 +302,8 @@ def _roots(settings: Settings) -> list[str]:
 
 def _rows(settings: Settings, kind: str) -> pa.Table:
     table = source_tables(settings)[kind]
-    schema = table.arrow_schema()
+    types = {**table.types, **EXACT} if kind == SESSIONS else table.types
+    schema = pa.schema(list(types.items()))
     return read_source(settings, f"SELECT * FROM {table.sql}").select(schema.names).cast(schema)
 
 
