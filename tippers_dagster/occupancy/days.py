@@ -79,7 +79,7 @@ def device_days(sessions: pa.Table) -> pa.Table:
             "seconds": reduced(np.add, _seconds(own)[order], first),
             "first_start": _times(reduced(np.minimum, started[order], first)),
             "last_end": _times(reduced(np.maximum, ended[order], first)),
-            "known": reduced(np.add, known[order], first),
+            "known": reduced(np.add, known[order], first).astype(np.int32),
         }
     )
 
