@@ -174,6 +174,17 @@ class Settings(BaseSettings):
         "table of the source database",
     )
 
+    own_realms: str = Field(
+        "",
+        description="realms and Windows domains of the campus, comma-separated: user names are the "
+        "same with and without them",
+    )
+    anonymous_users: str = Field(
+        "",
+        description="regular expressions of further user names that are of nobody, "
+        "comma-separated, such as guest.*",
+    )
+
     # --- names in the source database -------------------------------------------------------
     source_schema: str = Field("source", description="schema of the source tables")
     session_table: str = Field("user_ap_trajectory", description="table of sessions")

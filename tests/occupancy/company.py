@@ -76,7 +76,7 @@ def _session(
 ) -> Session:
     start = FIRST + 900 * rng.randint(0, days * 96 - 1)
     length = rng.choice([1, 900, 1800, 3600, 10_800, 40_000, 100_000, 200_000])
-    person = rng.choice([None, 1, 2**63 + device])
+    person = [None, 1, 2**63 + device][(start + device) % 3]
     return Session(device, rng.choice(spaces), rng.choice(sensors), start, start + length, person)
 
 

@@ -34,10 +34,10 @@ from tippers_dagster.cli.log_options import (
     choice_of,
     order_of,
 )
-from tippers_dagster.errors import BadInput
+from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.platform.terminal import table_console
 from tippers_dagster.platform.text import shown
-from tippers_dagster.settings import get_settings
+from tippers_dagster.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -151,7 +151,11 @@ def _file_or_sample(file: Path | None, source: str | None) -> Iterator[tuple[Pat
     with scratch_folder(settings.home_path / "tmp" / "log") as folder:
         path = folder / "sample.parquet"
         write_sample(settings, table, path, SAMPLE_ROWS)
-        yield path, f"{table.title}, its first {SAMPLE_ROWS:,} rows"
+        try:
+            yield path, f"{table.title}, up to {SAMPLE_ROWS:,} rows"
+        except BadInput as error:
+            message = error.message.replace(str(path), table.title)
+            raise BadInput(message, "Correct the mapping of the log source.") from None
 
 
 def _preview(path: Path, title: str, choice: Choice, write: Path | None, rows: int) -> None:
@@ -160,7 +164,7 @@ def _preview(path: Path, title: str, choice: Choice, write: Path | None, rows: i
 
     made = read(path, choice, said_of_logs(get_settings()), shown=rows)
     console = table_console()
-    _say(console, f"{title}: {made.look.description}.")
+    _say(console, f"{title}." if title != str(path) else f"{title}: {made.look.description}.")
     if made.mapping is None:
         _show_columns(console, made)
     else:
@@ -197,7 +201,7 @@ def add(
 ) -> None:
     """Define a log source: where the rows of a log are, and what their columns mean."""
     from tippers_dagster.campus.log.mapping import load_mapping
-    from tippers_dagster.campus.source.log_source import ref_of
+    from tippers_dagster.campus.source.log_source import log_sources, ref_of
     from tippers_dagster.graph.save import save_definition
 
     fields = {
@@ -208,14 +212,31 @@ def add(
         "mapping": None if mapping is None else load_mapping(mapping).as_fields(),
     }
     given = {key: value for key, value in fields.items() if value is not None}
+    settings = get_settings()
+    replaced = name in log_sources(settings)
     draft = Draft(ref_of(name), read_body(Kind.LOG_SOURCE, given), description=description)
-    save_definition(get_settings(), draft, by=machine_user())
-    typer.echo(f"The log source {name} is defined.")
+    save_definition(settings, draft, by=machine_user())
+    typer.echo(f"The log source {name} is {'changed' if replaced else 'defined'}.")
     if connection is not None:
+        _warn_of_table(settings, name)
         typer.echo(f"See what it gives: tippers log preview --source {name}")
         typer.echo(f"To read sessions from it, in place: TIPPERS_LOG_SOURCE={name}")
     else:
         typer.echo(f"To load a file of it: tippers ingest log FILE --source {name}")
+
+
+def _warn_of_table(settings: Settings, name: str) -> None:
+    """Say if the table of a log source cannot be read; it may be there later."""
+    from tippers_dagster.campus.log.reading import read_rows
+    from tippers_dagster.campus.source.log_source import log_table, open_table
+
+    try:
+        table = log_table(settings, name)
+        with open_table(settings, table, limit=1) as rows:
+            for _ in read_rows(rows, table.mapping):
+                pass
+    except TippersError as error:
+        typer.secho(f"It cannot be read now: {error.message}", fg="yellow", err=True)
 
 
 @app.command()

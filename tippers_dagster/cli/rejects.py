@@ -86,7 +86,9 @@ def _show_extraction(console: Console, found: Rejects) -> None:
     )
     table.columns[0].justify = "right"
     for group in found.extraction:
-        chunks = f"{group.first_chunk} to {group.last_chunk}"
+        chunks = f"{group.first_chunk or 'no start'} to {group.last_chunk}"
+        if not group.last_chunk:
+            chunks = "no start"
         table.add_row(f"{group.rows:,}", _shown(group.reason), chunks, _shown(group.example))
     console.print(table)
     if found.unknown_spaces:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from tippers_dagster.catalog import store as catalog_store
 from tippers_dagster.catalog.catalog import Catalog, draft_of
-from tippers_dagster.catalog.kinds import Connection, ConnectionTable, Kind
+from tippers_dagster.catalog.kinds import Connection, ConnectionTable, Kind, LogSource
 from tippers_dagster.catalog.model import Definition, Draft, Ref
 from tippers_dagster.catalog.names import read_body
 from tippers_dagster.connections.bodies import (
@@ -214,6 +214,16 @@ def delete(settings: Settings, name: str, *, by: str) -> Connection:
     body = get(settings, name)
     if catalog.saved(ref_of(name)) is None:
         raise BadInput("The connection `source` comes from TIPPERS_SOURCE_URL.", "Unset it there.")
+    readers = [
+        definition.ref.name
+        for definition in catalog.of_kind(Kind.LOG_SOURCE, broken=True)
+        if isinstance(definition.body, LogSource) and definition.body.connection == name
+    ]
+    if readers:
+        raise BadInput(
+            f"The connection {name} is read by the log source {', '.join(readers)}.",
+            f"Delete that first: tippers definitions delete log_source.{readers[0]}",
+        )
     if not is_source(settings, name):
         for table in body.tables:
             _refuse_used(catalog, name, table.name)

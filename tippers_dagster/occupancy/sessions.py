@@ -134,6 +134,11 @@ def settings_fingerprint(settings: Settings) -> int:
     secret.
     """
     key = hashlib.sha256(device_key(settings)).hexdigest()
+    in_place = ()
+    if settings.log_source is not None:
+        from tippers_dagster.campus.source.log_source import content
+
+        in_place = (content(settings),)
     return of_text(
         VERSION,
         settings.timezone,
@@ -143,6 +148,7 @@ def settings_fingerprint(settings: Settings) -> int:
         settings.earliest_time,
         settings.latest_time,
         key,
+        *in_place,
     )
 
 

@@ -33,7 +33,7 @@ from tippers_dagster.catalog.kinds import LogSource
 from tippers_dagster.catalog.model import Draft
 from tippers_dagster.cli import build_app
 from tippers_dagster.connections import store as connections_store
-from tippers_dagster.errors import SourceError
+from tippers_dagster.errors import BadInput, SourceError
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.sessions import UNDATED
 from tippers_dagster.platform.lake import open_lake
@@ -386,6 +386,51 @@ def test_what_cannot_be_read_says_what_to_do(
         look_again(settings)
 
 
+def test_a_changed_mapping_makes_what_was_computed_stale(
+    stack: Settings, in_sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(in_sqlite.engine, made(2), "TEXT", as_text)
+    without = {key: value for key, value in MAPPING.items() if key != "own_realms"}
+    settings = use(stack, in_sqlite, monkeypatch, mapping=without)
+    tracked(settings)
+    assert not stale(settings)
+
+    def people() -> int:
+        asked = ("campus", "2025-01-06", "2025-01-20", 86400)
+        table = read_occupancy(*asked, settings=settings, count="people")
+        return sum(table["number_people"].to_pylist())
+
+    before = people()
+    changed = LogSource(connection="radius", table="wifi", mapping=MAPPING)
+    catalog_store.save(settings, Draft(ref_of("wifi"), changed), by="ada")
+    assert stale(settings)["sessions"] == {("", W1), ("", "2025-01-13")}
+    compute_all(settings)
+    assert people() < before
+    catalog_store.save(
+        settings, Draft(ref_of("wifi"), changed.model_copy(update={"mapping": without})), by="ada"
+    )
+    compute_all(settings)
+    assert people() == before
+    # The same, said of all logs.
+    monkeypatch.setenv("TIPPERS_OWN_REALMS", "other.edu, example.edu")
+    get_settings.cache_clear()
+    settings = get_settings()
+    assert stale(settings)["sessions"]
+    compute_all(settings)
+    assert people() < before
+
+
+def test_a_connection_that_is_read_cannot_be_deleted(
+    stack: Settings, in_sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(in_sqlite.engine, made(1, 5), "TEXT", as_text)
+    use(stack, in_sqlite, monkeypatch)
+    with pytest.raises(BadInput, match="is read by the log source wifi"):
+        connections_store.delete(stack, "radius", by="ada")
+    catalog_store.delete(stack, ref_of("wifi"), by="ada")
+    connections_store.delete(stack, "radius", by="ada")
+
+
 def test_a_database_is_not_written(
     stack: Settings, in_sqlite: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -491,7 +536,7 @@ def test_commands(
     assert "log preview --source wifi" in said("log", "add", "wifi", *add_table)
     assert "files" not in said("log", "sources")
     shown = said("log", "preview", "--source", "wifi")
-    assert "wifi of the connection radius, its first 10,000 rows" in shown
+    assert "wifi of the connection radius, up to 10,000 rows" in shown
     assert "kim" not in shown.split("of all rows")[0].split("row  ")[-1]
     said("log", "add", "exports", "--mapping", str(mapping))
     path = as_csv(made(2, 30), tmp_path / "export.csv")

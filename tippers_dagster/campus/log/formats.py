@@ -109,10 +109,11 @@ class LogFile:
 
     def missing(self, columns: Sequence[str]) -> BadInput:
         """The error of a file without these columns."""
+        how = f"It was read as {self.description}. Correct the names, or how the file is read."
         return BadInput(
             f"{self.path} has no column {', '.join(map(shown, columns))}; its columns are: "
             f"{column_names(self.names)}.",
-            "It was read as " + self.description + ". Correct the names, or how the file is read.",
+            how if isinstance(self.path, Path) else "Correct the names in its mapping.",
         )
 
 

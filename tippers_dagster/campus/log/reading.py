@@ -52,11 +52,15 @@ class Deployment:
         Local times outside [first, second) are rejected.
     longest_seconds
         Longer sessions are rejected.
+    own_realms, anonymous
+        As in a mapping, for all logs.
     """
 
     timezone: str
     plausible: tuple[dt.datetime, dt.datetime]
     longest_seconds: int
+    own_realms: tuple[str, ...] = ()
+    anonymous: tuple[str, ...] = ()
 
 
 def meaning_of(
@@ -84,7 +88,10 @@ def meaning_of(
         order=order,
         duration_unit=mapping.duration_unit or "s",
         device_is=mapping.device_is,
-        users=UserNames(mapping.own_realms, (*ANONYMOUS, *mapping.anonymous)),
+        users=UserNames(
+            (*deployment.own_realms, *mapping.own_realms),
+            (*ANONYMOUS, *deployment.anonymous, *mapping.anonymous),
+        ),
     )
 
 

@@ -34,8 +34,29 @@ from tippers_dagster.settings import Settings
 def said_of_logs(settings: Settings) -> Deployment:
     """What a deployment says of all logs."""
     return Deployment(
-        settings.timezone, settings.plausible_range(), settings.longest_session_seconds
+        settings.timezone,
+        settings.plausible_range(),
+        settings.longest_session_seconds,
+        _listed(settings.own_realms),
+        _listed(settings.anonymous_users),
     )
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def content(settings: Settings) -> str:
+    """What sessions depend on besides the rows of the log source that they are read from.
+
+    Empty if they are not read from one. It changes with the definition, and with what is said of
+    all logs.
+    """
+    if settings.log_source is None:
+        return ""
+    found = log_sources(settings).get(settings.log_source)
+    body = "" if found is None else found.body.model_dump_json()
+    return "\x1f".join((settings.log_source, body, settings.own_realms, settings.anonymous_users))
 
 
 # --- definitions ----------------------------------------------------------------------------
@@ -151,7 +172,10 @@ def log_table(settings: Settings, name: str) -> LogTable:
     try:
         body = log_source(settings, name)
         if body.connection is None or body.table is None:
-            raise BadInput(f"The rows of the log source {name} are in files.")
+            raise BadInput(
+                f"the log source {name} is for files that are handed in, and names no table.",
+                "Name a log source with a table: `tippers log sources` shows them.",
+            )
         known = connections(settings, load_catalog(settings))
         if body.connection not in known:
             raise BadInput(f"{name}: there is no connection {body.connection}.")
@@ -162,8 +186,9 @@ def log_table(settings: Settings, name: str) -> LogTable:
         names = [column.name for column in found.columns]
         return LogTable(name, place, found, mapping_for(name, body, names, sparse=False))
     except TippersError as error:
+        setting = f" (TIPPERS_LOG_SOURCE={name})" if name == settings.log_source else ""
         raise SourceError(
-            f"The log cannot be read: {error.message}",
+            f"The log{setting} cannot be read: {error.message}",
             error.hint or "`tippers log sources` shows all log sources.",
         ) from error
 

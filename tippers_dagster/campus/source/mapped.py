@@ -132,17 +132,18 @@ class MappedSnapshot:
         found = {
             "mac_address": text("device"),
             "sensor_id": text("access_point"),
-            "space_id": text("space", "access_point"),
-            "start_time": local_times(self._clock, self._starts(raw)),
+            "space_id": text("space"),
+            "start_time": local_times(self._clock, self._times(raw, "start", "seen")),
+            "end_time": local_times(self._clock, self._times(raw, "end", "updated")),
             REASON: reasons,
         }
         nothing = pa.nulls(raw.num_rows)
         return pa.table([found.get(n, nothing) for n in SCHEMA.names], SCHEMA.names).cast(SCHEMA)
 
-    def _starts(self, raw: pa.Table) -> pa.Array:
-        """UTC microseconds at which unusable rows start; null where that is not known."""
+    def _times(self, raw: pa.Table, *roles: str) -> pa.Array:
+        """UTC microseconds of the first of these roles in unusable rows; null where not known."""
         meaning = self._meaning
-        for role in ("start", "seen", "end"):
+        for role in roles:
             if role in raw.column_names:
                 name = meaning.name(role)
                 found = instants(raw[role], meaning.clock, meaning.order, name, meaning.plausible)
