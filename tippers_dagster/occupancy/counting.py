@@ -175,12 +175,18 @@ def check_grids(
     InconsistentCounts
         Naming the space, the chunk and the numbers.
     """
-    for what in ("devices", "people", "others"):
+    for what in _kinds(*grids.values()):
         of_width = {width: getattr(grids[width], what) for width in sorted(grids)}
         if what != "people":  # one device may be used by several
             _check_within(chunk, spaces, of_width, devices)
         if what != "others":
             _check_wider(chunk, spaces, of_width, edges, what)
+
+
+def _kinds(*counted: Counted) -> tuple[str, ...]:
+    """The kinds of counts to check."""
+    known = any(one.has_people for one in counted)
+    return ("devices", "people", "others") if known else ("devices",)
 
 
 def _check_within(
@@ -239,7 +245,7 @@ def check_parents(
     """
     children = np.flatnonzero((tree.depth == depth + 1) & within)
     parents = np.flatnonzero((tree.depth == depth) & within & ~tree.is_leaf)
-    for what in ("devices", "people", "others"):
+    for what in _kinds(above, below):
         total = getattr(below, what).copy()
         largest = np.zeros_like(total) if what == "others" else total.copy()
         np.add.at(total, tree.parent[children], getattr(below, what)[children])
@@ -279,7 +285,7 @@ def _sparse(spaces: list[str], grids: dict[int, Counted], edges: dict[int, np.nd
         "interval_begin_time": files.times(begins[order]),
         persons.CONNECTIONS: np.concatenate([c[3] for c in cells])[order].astype(np.int32),
     }
-    if any(grid.people.any() for grid in grids.values()):
+    if any(grid.has_people and grid.people.any() for grid in grids.values()):
         for name, what in ((persons.PEOPLE, "people"), (persons.OTHERS, "others")):
             found = [
                 getattr(grids[width], what)[grids[width].devices > 0] for width in sorted(grids)

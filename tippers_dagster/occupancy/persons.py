@@ -43,8 +43,20 @@ class Counted:
     people: Grid
     others: Grid
 
+    @classmethod
+    def of_devices(cls, devices: Grid) -> Counted:
+        """Counts where nobody is known."""
+        return cls(devices, np.broadcast_to(np.int32(0), devices.shape), devices)
+
+    @property
+    def has_people(self) -> bool:
+        """Whether anybody may be known."""
+        return self.others is not self.devices
+
     def at(self, spaces: NDArray[np.intp]) -> Counted:
         """Those of some spaces."""
+        if not self.has_people:
+            return Counted.of_devices(self.devices[spaces])
         return Counted(self.devices[spaces], self.people[spaces], self.others[spaces])
 
 
@@ -89,6 +101,8 @@ class Occupants:
             sweep.count_many(presence, n_spaces, edges) if len(presence) else None
             for presence in (self.parts, self.people)
         )
+        if self.groups == 1 and people is None:
+            return {width: Counted.of_devices(grid) for width, grid in found.items()}
         counted = {}
         for width, grid in found.items():
             by_group = grid.reshape(n_spaces, self.groups, -1)
