@@ -105,7 +105,7 @@ def _show_identities(console: Console, found: Demonstration) -> None:
         errors = {
             "known people + other devices": one.error,
             "all devices": one.devices_error,
-            "estimated from phones": one.estimate_error,
+            "known people, and others estimated from phones": one.estimate_error,
         }
         console.print(
             f"  {one.space}: {one.people:,.1f} people; {one.known:,.1f} known by user name, and "

@@ -119,7 +119,8 @@ class Calibration:
     levels
         A factor per level.
     variance
-        Coefficients of the variance of people around their estimate m: ``a + b m + c m^2``.
+        Coefficients of the variance of people around their estimate m, which includes the known
+        ones: ``a + b m + c m^2``.
     empty, spread
         Half-width of the interval in standard deviations, for bins without devices and per level.
     confidence
@@ -149,7 +150,8 @@ class Calibration:
             rows, part = observed.above == above, self.of(above)
             some = observed.of(rows)
             people = part.people(some.devices, some.second, some.width)
-            found[:, rows] = people, *part.interval(some.devices, people)
+            low, high = part.interval(some.devices, people, some.known)
+            found[:, rows] = people, low - some.known, high - some.known
         return found[0], found[1], found[2]
 
     def people(self, devices: Floats, second: Ints, width: Ints | int) -> Floats:
@@ -159,16 +161,20 @@ class Calibration:
         level = np.asarray(self.levels)[_level(devices, self.edges)]
         return np.asarray(devices * self.ratio * hour * level, np.float64)
 
-    def interval(self, devices: Floats, people: Floats) -> tuple[Floats, Floats]:
-        """Interval bounds around the estimate as whole numbers of people, float64 [n] each.
+    def interval(
+        self, devices: Floats, people: Floats, known: Floats | float = 0.0
+    ) -> tuple[Floats, Floats]:
+        """Interval bounds of all people as whole numbers, float64 [n] each.
 
-        They are rounded outwards, so the interval is never narrower than calibrated.
+        Around the estimate and the people who are known besides: of these, too, some are counted
+        in the next room. Rounded outwards, so the interval is never narrower than calibrated.
         """
+        everyone = people + known
         spread = np.asarray(self.spread)[_level(devices, self.edges)]
         half = np.where(devices > 0, spread, self.empty)
-        half = half * np.sqrt(_variance(self.variance, people))
-        low = np.floor(np.maximum(people - half, 0.0) + 1e-9)
-        return low, np.ceil(people + half - 1e-9)
+        half = half * np.sqrt(_variance(self.variance, everyone))
+        low = np.floor(np.maximum(everyone - half, 0.0) + 1e-9)
+        return low, np.ceil(everyone + half - 1e-9)
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary for ``from_json``."""
@@ -323,9 +329,11 @@ def _of_spaces_alike(
     calibration = Calibration(
         mean, hours, edges, levels, (1.0, 0.0, 0.0), 0.0, (0.0,) * len(levels), confidence
     )
-    variance = _fit_variance(calibration.people(fit.devices, fit.second, fit.width), fit.people)
+    fitted = calibration.people(fit.devices, fit.second, fit.width)
+    variance = _fit_variance(fitted + fit.known, fit.people + fit.known)
     estimate = calibration.people(interval.devices, interval.second, interval.width)
-    score = np.abs(interval.people - estimate) / np.sqrt(_variance(variance, estimate))
+    scale = np.sqrt(_variance(variance, estimate + interval.known))
+    score = np.abs(interval.people - estimate) / scale
     empty, spread = _spreads(score, interval.devices, edges, confidence)
     return replace(calibration, variance=variance, empty=empty, spread=spread)
 

@@ -196,8 +196,8 @@ class PeopleCounter:
         devices = found.counted.astype(np.float64)
         calibration = self.calibration.of(self._above(space))
         others = calibration.people(devices, second, interval_seconds)
-        low, high = calibration.interval(devices, others)
-        return People(found, found.people + others, found.people + low, found.people + high)
+        low, high = calibration.interval(devices, others, found.people)
+        return People(found, found.people + others, low, high)
 
     def _above(self, space: str) -> bool:
         """Whether a space has children."""
