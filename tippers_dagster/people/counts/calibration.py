@@ -122,7 +122,8 @@ class Calibration:
         Coefficients of the variance of people around their estimate m, which includes the known
         ones: ``a + b m + c m^2``.
     empty, spread
-        Half-width of the interval in standard deviations, for bins without devices and per level.
+        Half-width of the interval in standard deviations, for bins without devices and known
+        people, and per level of both together.
     confidence
         Nominal confidence of the interval.
     above
@@ -170,8 +171,9 @@ class Calibration:
         in the next room. Rounded outwards, so the interval is never narrower than calibrated.
         """
         everyone = people + known
-        spread = np.asarray(self.spread)[_level(devices, self.edges)]
-        half = np.where(devices > 0, spread, self.empty)
+        seen = devices + known
+        spread = np.asarray(self.spread)[_level(seen, self.edges)]
+        half = np.where(seen > 0, spread, self.empty)
         half = half * np.sqrt(_variance(self.variance, everyone))
         low = np.floor(np.maximum(everyone - half, 0.0) + 1e-9)
         return low, np.ceil(everyone + half - 1e-9)
@@ -334,7 +336,7 @@ def _of_spaces_alike(
     estimate = calibration.people(interval.devices, interval.second, interval.width)
     scale = np.sqrt(_variance(variance, estimate + interval.known))
     score = np.abs(interval.people - estimate) / scale
-    empty, spread = _spreads(score, interval.devices, edges, confidence)
+    empty, spread = _spreads(score, interval.devices + interval.known, edges, confidence)
     return replace(calibration, variance=variance, empty=empty, spread=spread)
 
 
