@@ -93,6 +93,19 @@ def test_people_are_hidden_as_in_the_whole_tree(campus: Settings, width: int) ->
             assert table[name].to_pylist() == [None if h else n for h, n in numbers]
 
 
+@pytest.mark.parametrize("width", [3600, 5400])
+def test_where_nobody_is_known_all_devices_are_others(campus: Settings, width: int) -> None:
+    for space in ("hall", "r2"):
+        devices = read_shared_occupancy(space, *WEEK, width, settings=campus)
+        people = read_shared_occupancy(space, *WEEK, width, settings=campus, count="people")
+        columns = (people[name].to_pylist() for name in people.column_names[1:])
+        shown = list(zip(*columns, strict=True))
+        for number, (known, others, hidden) in zip(
+            devices["number_connections"].to_pylist(), shown, strict=True
+        ):
+            assert (known, others) == ((None, None) if hidden else (0, number))
+
+
 def test_a_part_hides_what_the_whole_does(campus: Settings) -> None:
     whole = read_shared_occupancy("r2", *WEEK, 3600, settings=campus)
     day = read_shared_occupancy("r2", "2025-01-08T03:00", "2025-01-09", 3600, settings=campus)

@@ -27,7 +27,7 @@ from tippers_dagster.occupancy.reading import (
 )
 from tippers_dagster.occupancy.repack import occupancy_lake
 from tippers_dagster.occupancy.state import DERIVED, SOURCE
-from tippers_dagster.occupancy.subtrees import count_groups, count_people, read_presence
+from tippers_dagster.occupancy.subtrees import count_groups, read_presence
 from tippers_dagster.occupancy.suppression import Mask, hide_counts, hide_people
 from tippers_dagster.occupancy.tables import partition_figures, sealed_chunk
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -123,18 +123,13 @@ def tree_counts(
     first, last = chunk_bounds(chunk, settings.chunk)
     edges = LocalClock(settings.timezone).bin_edges(first, last, width)
     counts = np.zeros((len(COLUMNS[count]), len(tree), len(edges) - 1), np.int32)
-    if width in PUBLISHED_WIDTHS:
+    if width in PUBLISHED_WIDTHS or count == "people":
         found = read_counts(computed, first, last, width, settings=settings, count=count)
         at = [tree.index[space] for space in computed]
         for of_column, values in zip(counts, (found.counts, found.others), strict=False):
             of_column[at] = np.where(found.computed, values, 0)
         return counts
-    if count == "devices":
-        return count_tree(settings, tree, chunk, {width: edges}, ALL_DEVICES)[width].swapaxes(0, 1)
-    sources = _sources(settings, tree, chunk)
-    lake = occupancy_lake(settings)
-    counted = count_people(lake, tree, chunk, sources, {width: edges})[width]
-    return np.stack([counted.people, counted.others])
+    return count_tree(settings, tree, chunk, {width: edges}, ALL_DEVICES)[width].swapaxes(0, 1)
 
 
 def count_tree(
@@ -152,20 +147,15 @@ def count_tree(
     OnlyCountsKept
         If the presence is deleted.
     """
-    sources = _sources(settings, tree, chunk)
-    presence = read_presence(occupancy_lake(settings), tree, chunk, sources, groups)
-    return count_groups(presence, tree, groups.rows, np.arange(len(tree)), edges)
-
-
-def _sources(settings: Settings, tree: SpaceTree, chunk: str) -> list[str]:
-    """The spaces of a chunk that have presence."""
     if is_sealed(settings, chunk):
         raise OnlyCountsKept(
             f"Devices in {chunk} can no longer be counted: its presence has been deleted "
             "(TIPPERS_PRESENCE_DAYS), and only published counts are kept.",
             f"Choose bins of {', '.join(map(str, PUBLISHED_WIDTHS))} s.",
         )
-    return spaces_computed(settings, tree, chunk, SOURCE)
+    sources = spaces_computed(settings, tree, chunk, SOURCE)
+    presence = read_presence(occupancy_lake(settings), tree, chunk, sources, groups)
+    return count_groups(presence, tree, groups.rows, np.arange(len(tree)), edges)
 
 
 def at_begins(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import pyarrow as pa
 
 from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.occupancy import files, sweep
-from tippers_dagster.occupancy.persons import KNOWN, Counted, devices_only, of_rows, whose_rows
+from tippers_dagster.occupancy.persons import KNOWN, devices_only, whose_rows
 from tippers_dagster.occupancy.reading import DeviceGroups
 from tippers_dagster.occupancy.sweep import Presence
 from tippers_dagster.platform.lake import Lake
@@ -28,49 +27,17 @@ def read_presence(
     LakeFileMissing
         When the presence of a space is missing.
     """
-    space, table = _presence_rows(lake, tree, chunk, sources)
-    whose = whose_rows(table)
-    if whose is not None:
-        space = space[whose <= KNOWN]
-    device, start, end = (column.to_numpy() for column in devices_only(table).columns)
-    return sweep.merge(space * groups.rows + groups.of(device), device, start, end)
-
-
-def count_people(
-    lake: Lake, tree: SpaceTree, chunk: str, sources: list[str], edges: Edges
-) -> dict[int, Counted]:
-    """Devices and people of all spaces in a chunk, per width, by position in the tree.
-
-    Raises
-    ------
-    LakeFileMissing
-        When the presence of a space is missing.
-    """
-    n = len(tree)
-    occupants = of_rows(*_presence_rows(lake, tree, chunk, sources))
-    found = occupants.count_many(n, edges)
-    for level in range(int(tree.depth.max()) - 1, -1, -1):
-        occupants = occupants.raised(
-            np.where(tree.depth > level, tree.ancestors_at(level), np.arange(n))
-        )
-        parents = np.flatnonzero(~tree.is_leaf & (tree.depth == level))
-        for width, counted in occupants.count_many(n, edges).items():
-            for name in ("devices", "people", "others"):
-                getattr(found[width], name)[parents] = getattr(counted, name)[parents]
-    return found
-
-
-def _presence_rows(
-    lake: Lake, tree: SpaceTree, chunk: str, sources: list[str]
-) -> tuple[np.ndarray, pa.Table]:
-    """Rows of presence, with the position of each row's space."""
     if not sources:
         empty = np.empty(0, np.int64)
-        none = {"device": empty.astype(np.uint64), "start": empty, "end": empty}
-        return empty, pa.table(none)
+        return sweep.merge(empty, empty.astype(np.uint64), empty, empty)
     hint = "Materialize this partition of source_occupancy again."
     rows = files.read_every(lake, files.PRESENCE, chunk, sources, hint)
-    return np.array([tree.index[s] for s in sources], np.int64)[rows.owner], rows.table
+    space = np.array([tree.index[s] for s in sources], np.int64)[rows.owner]
+    whose = whose_rows(rows.table)
+    if whose is not None:
+        space = space[whose <= KNOWN]
+    device, start, end = (column.to_numpy() for column in devices_only(rows.table).columns)
+    return sweep.merge(space * groups.rows + groups.of(device), device, start, end)
 
 
 def count_groups(
