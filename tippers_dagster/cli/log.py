@@ -227,14 +227,10 @@ def add(
 
 def _warn_of_table(settings: Settings, name: str) -> None:
     """Say if the table of a log source cannot be read; it may be there later."""
-    from tippers_dagster.campus.log.reading import read_rows
-    from tippers_dagster.campus.source.log_source import log_table, open_table
+    from tippers_dagster.campus.source.log_source import log_table, try_table
 
     try:
-        table = log_table(settings, name)
-        with open_table(settings, table, limit=1) as rows:
-            for _ in read_rows(rows, table.mapping):
-                pass
+        try_table(settings, log_table(settings, name))
     except TippersError as error:
         typer.secho(f"It cannot be read now: {error.message}", fg="yellow", err=True)
 

@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 State = Literal["ok", "warning", "problem"]
 GIGABYTE = 1 << 30
 
-SAMPLE_ROWS = 1000
-"""Rows of a log that are read to see whether they can be."""
-
 MIN_POSTGRES = 14
 """The first with ``client_connection_check_interval``, which cancels queries of a killed dbt."""
 
@@ -326,9 +323,7 @@ def _source_tables(settings: Settings) -> Iterator[Check]:
 
 def _log_source(settings: Settings) -> Iterator[Check]:
     """Whether the table that sessions are read from can be read, and by an index."""
-    from tippers_dagster.campus.log.reading import meaning_of, read_rows
-    from tippers_dagster.campus.log.sessions import normalised
-    from tippers_dagster.campus.source.log_source import log_table, open_table, said_of_logs
+    from tippers_dagster.campus.source.log_source import log_table, try_table
     from tippers_dagster.campus.source.mapped import searched_column
     from tippers_dagster.connections.opening import opened
     from tippers_dagster.connections.reading import is_indexed
@@ -336,11 +331,7 @@ def _log_source(settings: Settings) -> Iterator[Check]:
     if settings.log_source is None:
         return
     source = log_table(settings, settings.log_source)
-    order = source.mapping.order
-    meaning = meaning_of(source.mapping, said_of_logs(settings), device_key(settings), order)
-    with open_table(settings, source, limit=SAMPLE_ROWS) as table:
-        for part in read_rows(table, source.mapping):
-            normalised(part.columns, meaning)
+    try_table(settings, source)
     yield Check("log source", "ok", f"{source.name}: {source.title} can be read")
     column = searched_column(source)
     if column is None:

@@ -17,18 +17,23 @@ from sqlalchemy.dialects import mysql
 from tippers_dagster.campus.log.formats import LogFile
 from tippers_dagster.campus.log.mapping import LogMapping, read_mapping
 from tippers_dagster.campus.log.presets import preset
-from tippers_dagster.campus.log.reading import Deployment
+from tippers_dagster.campus.log.reading import Deployment, meaning_of, read_rows
 from tippers_dagster.campus.log.rows import Batch, Malformed
+from tippers_dagster.campus.log.sessions import normalised
 from tippers_dagster.catalog.kinds import ConnectionTable, Kind, LogSource
 from tippers_dagster.catalog.model import Definition, Ref, Unreadable
 from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.connections.bodies import connections
 from tippers_dagster.connections.columns import Column
 from tippers_dagster.connections.opening import Place, opened, place_of
-from tippers_dagster.connections.reading import Reflected, read_rows, reflect
+from tippers_dagster.connections.reading import Reflected, reflect
+from tippers_dagster.connections.reading import read_rows as read_table_rows
 from tippers_dagster.errors import BadInput, SourceError, TippersError
+from tippers_dagster.platform.keys import device_key
 from tippers_dagster.platform.text import shown
 from tippers_dagster.settings import Settings
+
+TRIED_ROWS = 1000
 
 
 def said_of_logs(settings: Settings) -> Deployment:
@@ -220,7 +225,7 @@ def open_table(
         if limit is not None:
             query = query.limit(limit)
         first = 1
-        for batch in read_rows(settings, source.place, query, wanted):
+        for batch in read_table_rows(settings, source.place, query, wanted):
             rows = pa.Table.from_batches([batch]).rename_columns(list(chosen.values()))
             yield Batch(rows, np.arange(first, first + rows.num_rows))
             first += rows.num_rows
@@ -233,6 +238,21 @@ def open_table(
         _read=read,
         _position=lambda: 0,
     )
+
+
+def try_table(settings: Settings, source: LogTable) -> None:
+    """Read the first rows of a log source's table as extraction would, to see whether they can be.
+
+    Raises
+    ------
+    TippersError
+        The table cannot be read, lacks columns, or leaves the order of day and month open.
+    """
+    mapping = source.mapping
+    meaning = meaning_of(mapping, said_of_logs(settings), device_key(settings), mapping.order)
+    with open_table(settings, source, limit=TRIED_ROWS) as table:
+        for part in read_rows(table, mapping):
+            normalised(part.columns, meaning)
 
 
 def write_sample(settings: Settings, source: LogTable, path: Path, rows: int) -> None:
