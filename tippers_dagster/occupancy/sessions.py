@@ -134,7 +134,7 @@ def settings_fingerprint(settings: Settings) -> int:
     secret.
     """
     key = hashlib.sha256(device_key(settings)).hexdigest()
-    in_place = ()
+    in_place: tuple[str, ...] = ()
     if settings.log_source is not None:
         from tippers_dagster.campus.source.log_source import content
 

@@ -196,7 +196,7 @@ class PeopleCounter:
         devices = found.counted.astype(np.float64)
         calibration = self.calibration.of(self._above(space))
         others = calibration.people(devices, second, interval_seconds)
-        low, high = calibration.interval(devices, others, found.people)
+        low, high = calibration.interval(devices, others, found.people.astype(np.float64))
         return People(found, found.people + others, low, high)
 
     def _above(self, space: str) -> bool:
