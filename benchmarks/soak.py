@@ -77,7 +77,7 @@ class Deployment:
         if kind == "database":
             pid = postmaster_pid(self.settings.home_path)
             return None if pid is None else psutil.Process(pid)
-        marks = {"run": "spawn_main", "daemon": "dagster._daemon", "code server": "code-server"}
+        marks = {"run": "tippers: run", "daemon": "dagster._daemon", "code server": "code_server"}
         found = [p for p in self._children() if marks[kind] in " ".join(_cmdline(p))]
         return random.choice(found) if found else None
 

@@ -140,7 +140,7 @@ def test_second_up_says_so_and_sigterm_stops_everything(
     stack = up()
     stack.wait_for("Everything is up")
     launch_run(stack)
-    assert any("code-server" in line for line in processes_of(home))
+    assert any("code_server" in line for line in processes_of(home))
 
     second = tippers("up")
     assert second.returncode == 1
@@ -189,7 +189,7 @@ def test_what_does_not_work_is_started_again_and_a_killed_up_leaves_nothing(
     assert not automation_problems(get_settings())
 
     # The inner process, with the definitions; the outer one, which forwards calls, keeps running.
-    part_of(stack, "api", "grpc").kill()
+    part_of(stack, "tippers: definitions").kill()
     found = automation_problems(get_settings())
     if "restarting" not in stack.text():
         assert found == {"code server": "The process that loads the definitions has ended."}

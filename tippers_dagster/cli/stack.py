@@ -119,7 +119,7 @@ def code_server(
         )
     for run_id in fail_orphaned_runs(settings, "The code server of this run was killed."):
         print(f"Run {run_id} of an earlier code server is marked as failed.", flush=True)
-    command = [sys.executable, "-m", "dagster", "code-server", "start", "-m", module]
+    command = [sys.executable, "-m", "tippers_dagster.stack.code_server", module]
     command += ["-h", host, "-p", str(settings.code_server_port), "--location-name", "tippers"]
     # Runs use this Python, not the first one on the PATH.
     command.append("--use-python-environment-entry-point")

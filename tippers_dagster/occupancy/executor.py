@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster import Executor
 
+from tippers_dagster.platform.dagster.run_workers import name_run
 from tippers_dagster.platform.locks.locks import hold_run_lock
 from tippers_dagster.settings import get_settings
 
@@ -33,6 +34,7 @@ class _Announced(Executor):
     def execute(
         self, plan_context: "PlanOrchestrationContext", execution_plan: "ExecutionPlan"
     ) -> Iterator[dg.DagsterEvent]:
+        name_run(plan_context.run_id)
         hold_run_lock(get_settings(), plan_context.run_id)
         yield from self._inner.execute(plan_context, execution_plan)
 

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from tippers_dagster.platform.forking.forking import fork, prepare
 from tippers_dagster.platform.redaction import redact
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.duckdb.sandbox import Contents, Sandbox, sandbox
 from tippers_dagster.sql.environment import dbt_environment
-from tippers_dagster.sql.forking import DBT, DBT_MODULES, fork, prepare
+from tippers_dagster.sql.templates import DBT
 
 _LOG = {"DBT_LOG_LEVEL_FILE": "none", "DBT_LOG_FORMAT": "json"}
 
@@ -44,7 +45,7 @@ def dbt_parser(settings: Settings, folder: Path) -> Iterator[Parser]:
         ) as box:
             yield _LakeParser(settings, box)
         return
-    prepare(DBT, DBT_MODULES)
+    prepare(DBT)
     yield _WarehouseParser(settings, folder, environment)
 
 
@@ -67,9 +68,7 @@ class _WarehouseParser:
         self._settings, self._folder, self._environment = settings, folder, environment
 
     def parse(self) -> str | None:
-        process = fork(
-            DBT, DBT_MODULES, self._folder.parent, self._environment, arguments=["parse"]
-        )
+        process = fork(DBT, self._folder.parent, self._environment, arguments=["parse"])
         assert process.stdout is not None
         with process.stdin, process.stdout:
             output = process.stdout.read()

@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from tippers_dagster.errors import TippersError
+from tippers_dagster.platform.forking.forking import Forked, fork
 from tippers_dagster.platform.redaction import recordable
 from tippers_dagster.platform.scratch import scratch_folder
 from tippers_dagster.settings import Settings
@@ -38,12 +39,12 @@ from tippers_dagster.sql.duckdb.sandbox import Sandbox, SandboxError
 from tippers_dagster.sql.duckdb.storing import store_table
 from tippers_dagster.sql.duckdb.types import postgres_type
 from tippers_dagster.sql.environment import dbt_command, dbt_environment
-from tippers_dagster.sql.forking import DBT, DBT_MODULES, Forked, fork
 from tippers_dagster.sql.leftovers import drop_copied_log, drop_other_engine
 from tippers_dagster.sql.log_schema import fill_log
 from tippers_dagster.sql.nodes import log_tables, meta_of
 from tippers_dagster.sql.project import Project
 from tippers_dagster.sql.roles import ensure_roles
+from tippers_dagster.sql.templates import DBT
 
 STOP_SECONDS = 15
 """An interrupted dbt cancels its queries; after this time it is killed, and the server cancels
@@ -328,7 +329,7 @@ def _in_warehouse(
     for window, names in log_tables(project.manifest, chosen).items():
         fill_log(settings, names, window)
     environment = _environment(settings, project, target)
-    process = fork(DBT, DBT_MODULES, project.folder, environment, arguments=arguments)
+    process = fork(DBT, project.folder, environment, arguments=arguments)
     try:
         yield DbtRun(settings, process, target)
     finally:

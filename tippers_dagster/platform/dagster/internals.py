@@ -7,7 +7,8 @@ imports a module of Dagster whose name begins with an underscore; the linter che
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 
 if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
+
     import sqlalchemy as sa
     from dagster import DagsterInstance, SensorEvaluationContext
     from dagster._core.definitions.sensor_definition import (
@@ -43,6 +46,12 @@ DAEMON_MODULE = "dagster._daemon"
 
 LAUNCHED_TAG = ".dagster/grpc_info"
 """The tag of runs that a code server executes; runs in other processes lack it."""
+
+SERVER_MODULE = "dagster._grpc.server"
+"""What a code server has imported when it loads the definitions."""
+
+PROCESS_MODULES = (SERVER_MODULE, "dagster._cli", "dagster._core.execution.api")
+"""What the processes of a code server import of Dagster, besides ``dagster``."""
 
 CONNECT_SECONDS = 5
 
@@ -104,6 +113,39 @@ def next_cron_time(expression: str, now: dt.datetime, timezone: str) -> dt.datet
     from dagster._utils.schedules import get_next_cron_tick
 
     return get_next_cron_tick(expression, now + dt.timedelta(microseconds=1), timezone)
+
+
+# --- runs ---------------------------------------------------------------------------------------
+def start_runs_with(context: BaseContext) -> None:
+    """Let code servers of this process start runs by this context of ``multiprocessing``.
+
+    Each has one of its own, which starts new interpreters, before it loads the definitions.
+    """
+    from dagster._grpc.server import DagsterApiServer
+
+    DagsterApiServer._mp_ctx = property(lambda server: context, lambda server, own: None)  # type: ignore[assignment]
+
+
+def start_servers_with(
+    start: Callable[..., Any | None],
+) -> None:
+    """Let a code server of this process start the process with the definitions like this.
+
+    Parameters
+    ----------
+    start
+        Takes a command, its folder and its environment; returns what is used as a
+        ``subprocess.Popen``, or None to start the command as usual.
+    """
+    from dagster._grpc import server
+
+    usual = server.open_ipc_subprocess
+
+    def started(command: Sequence[str], **options: Any) -> Any:
+        process = start(command, **options)
+        return usual(command, **options) if process is None else process
+
+    server.open_ipc_subprocess = started  # type: ignore[assignment]
 
 
 # --- storage ------------------------------------------------------------------------------------
@@ -190,6 +232,14 @@ def _rows(url: str, query: str, parameters: tuple[object, ...]) -> list[tuple[An
         except psycopg2.errors.UndefinedTable:
             return []
         return list(cursor.fetchall())
+
+
+def run_command(*arguments: str) -> None:
+    """Be the command ``dagster``; does not return."""
+    from dagster._cli import main
+
+    sys.argv = ["dagster", *arguments]
+    main()
 
 
 # --- the web server -----------------------------------------------------------------------------

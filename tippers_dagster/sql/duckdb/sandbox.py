@@ -28,10 +28,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tippers_dagster.errors import TippersError
+from tippers_dagster.platform.forking.forking import PASSED_ON, Forked, fork
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.scratch import scratch_folder
 from tippers_dagster.settings import Settings
-from tippers_dagster.sql.forking import PASSED_ON, Forked, fork
+from tippers_dagster.sql.templates import DBT_SANDBOX, SANDBOX
 
 START_SECONDS = 120
 """A slow disk may take this long to read Python's libraries, and S3 the footers of many files."""
@@ -39,7 +40,6 @@ START_SECONDS = 120
 OTHER_MEMORY = 1 << 30
 """What a process may use besides DuckDB's buffers: libraries, values being computed, Arrow."""
 
-_CHILD = Path(__file__).with_name("child.py")
 _POLL_SECONDS = 0.1
 
 
@@ -299,8 +299,7 @@ def _start(
     answers, told = os.pipe()
     with (folder / "output").open("wb") as output:
         process = fork(
-            _CHILD,
-            ["dbt.cli.main"] if dbt else [],
+            DBT_SANDBOX if dbt else SANDBOX,
             folder,
             {
                 **{name: os.environ[name] for name in PASSED_ON if name in os.environ},

@@ -1,7 +1,8 @@
 """Starts processes by forking one that has imported everything.
 
-Importing DuckDB and Arrow takes half a second, and dbt more than two. The first sandbox or dbt of a
-process waits for it; the others start in some milliseconds.
+Importing DuckDB and Arrow takes half a second, and dbt more than two. The first process that is
+forked waits for it; the others start in some milliseconds. A process may hand its templates on to
+those that it starts itself.
 """
 
 from __future__ import annotations
@@ -13,21 +14,34 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
-_TEMPLATE = Path(__file__).with_name("template.py")
+_PROGRAM = Path(__file__).with_name("template.py")
+_NOTHING = b"{}"
 PASSED_ON = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "SSL_CERT_FILE")
 """Variables for all of them: where programs, languages and certificates are."""
 
-DBT = Path(__file__).with_name("child.py")
-DBT_MODULES = ("dbt.cli.main", "dbt.adapters.postgres")
-"""dbt's command line on PostgreSQL, and what it imports."""
-
 LOST = -signal.SIGKILL
 """The exit code of a process whose template has ended before it."""
+
+
+class Template(NamedTuple):
+    """What a process imports before others are forked from it.
+
+    Attributes
+    ----------
+    child
+        The file whose ``main`` they run. It gets the numbers of the descriptors that they are
+        given, and their arguments.
+    modules
+        What is imported besides.
+    """
+
+    child: Path
+    modules: tuple[str, ...] = ()
 
 
 class Forked:
@@ -91,54 +105,80 @@ class Forked:
             self._ended.set()
 
 
-class _Template:
-    """The template of this process for some modules."""
+class _Running:
+    """The way to a template: of this process, or handed on by the one that started this."""
 
-    def __init__(self, child: Path, modules: Sequence[str]) -> None:
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def __init__(self, channel: socket.socket, process: subprocess.Popen[bytes] | None) -> None:
+        self.channel, self._process = channel, process
+
+    def send(self, message: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Ask for a process; without descriptors, only for the imports.
+
+        Raises
+        ------
+        ConnectionError
+            The template has ended.
+        """
+        socket.send_fds(self.channel, [message], descriptors)
+
+    def close(self) -> None:
+        """Let go of it; its processes go on."""
+        self.channel.close()
+        if self._process is not None:
+            self._process.wait()
+
+
+def _start(template: Template) -> _Running:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
         number = str(theirs.fileno())
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(_TEMPLATE), number, str(child), *modules],
+        process = subprocess.Popen(
+            [sys.executable, "-P", str(_PROGRAM), number, str(template.child), *template.modules],
             cwd="/",
             env={"HOME": "/"} | {n: os.environ[n] for n in PASSED_ON if n in os.environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
         )
-        theirs.close()
-
-    def send(self, message: bytes, descriptors: Sequence[int]) -> None:
-        """Ask for a process.
-
-        Raises
-        ------
-        ConnectionError
-            The template has ended, as it does after a while without requests.
-        """
-        socket.send_fds(self._channel, [message], descriptors)
-
-    def close(self) -> None:
-        """End it; its processes go on."""
-        self._channel.close()
-        self._process.wait()
+    return _Running(ours, process)
 
 
-_templates: dict[tuple[int, Path, tuple[str, ...]], _Template] = {}
-"""By the process that uses it: a fork does not use those of its parent."""
+_running: dict[tuple[int, Template], _Running] = {}
+"""By the process that uses it: a fork uses those of its parent only when they are handed on."""
 _starting = threading.Lock()
 
 
-def prepare(child: Path, modules: Sequence[str]) -> None:
+def prepare(template: Template) -> None:
     """Start importing what ``fork`` will need."""
+    _send(template, _NOTHING)
+
+
+def start_templates(templates: Iterable[Template]) -> None:
+    """Start templates that have yet to import anything, to be handed on."""
     with _starting:
-        key = _key(child, modules)
-        if key not in _templates:
-            _templates[key] = _Template(child, modules)
+        for template in templates:
+            _running[os.getpid(), template] = _start(template)
+
+
+def channels() -> dict[Template, int]:
+    """The ways to the templates of this process: open sockets."""
+    with _starting:
+        return {
+            template: running.channel.fileno()
+            for (pid, template), running in _running.items()
+            if pid == os.getpid()
+        }
+
+
+def use_channels(channels: Mapping[Template, int]) -> None:
+    """Use the templates of another process; they live until none has a way to them."""
+    with _starting:
+        for template, number in channels.items():
+            _running[os.getpid(), template] = _Running(socket.socket(fileno=number), None)
 
 
 def fork(
-    child: Path,
-    modules: Sequence[str],
+    template: Template,
     folder: Path,
     environment: Mapping[str, str],
     *,
@@ -146,14 +186,10 @@ def fork(
     given: Sequence[int] = (),
     output: int | None = None,
 ) -> Forked:
-    """Start a process that runs ``main`` of a file.
+    """Start a process that runs ``main`` of the template's child.
 
     Parameters
     ----------
-    child
-        The file. Its ``main`` gets the numbers of the ``given`` descriptors, and the arguments.
-    modules
-        What is imported before.
     folder
         Its working directory.
     environment
@@ -171,8 +207,7 @@ def fork(
         "arguments": list(arguments),
     }
     try:
-        descriptors = (read[0], theirs, *given, status[1])
-        _send(child, modules, json.dumps(request).encode(), descriptors)
+        _send(template, json.dumps(request).encode(), (read[0], theirs, *given, status[1]))
     finally:
         for descriptor in (read[0], status[1], *([] if ours is None else [theirs])):
             os.close(descriptor)
@@ -180,20 +215,15 @@ def fork(
     return Forked(os.fdopen(read[1], "w", encoding="utf-8"), stdout, status[0])
 
 
-def _send(child: Path, modules: Sequence[str], message: bytes, descriptors: Sequence[int]) -> None:
-    key = _key(child, modules)
+def _send(template: Template, message: bytes, descriptors: Sequence[int] = ()) -> None:
+    key = os.getpid(), template
     with _starting:
-        template = _templates.get(key)
-        if template is not None:
+        if key in _running:
             try:
-                template.send(message, descriptors)
+                _running[key].send(message, descriptors)
             except ConnectionError:
-                template.close()
+                _running.pop(key).close()
             else:
                 return
-        _templates[key] = _Template(child, modules)
-        _templates[key].send(message, descriptors)
-
-
-def _key(child: Path, modules: Sequence[str]) -> tuple[int, Path, tuple[str, ...]]:
-    return os.getpid(), child, tuple(modules)
+        _running[key] = _start(template)
+        _running[key].send(message, descriptors)

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from tests.stack.waiting import until
-from tippers_dagster.sql import forking
-from tippers_dagster.sql.forking import LOST, Forked, fork
+from tippers_dagster.platform.forking import forking
+from tippers_dagster.platform.forking.forking import LOST, Forked, Template, channels, fork
 
 CHILD = """
     import json, os, sys, tempfile
@@ -68,7 +68,9 @@ def child(tmp_path: Path) -> Path:
 
 def start(child: Path, output: int | None = None, **environment: str) -> Started:
     answers, told = os.pipe()
-    process = fork(child, ["wave"], child.parent, environment, given=[told], output=output)
+    process = fork(
+        Template(child, ("wave",)), child.parent, environment, given=[told], output=output
+    )
     os.close(told)
     return Started(process, iter(os.fdopen(answers)))
 
@@ -127,28 +129,63 @@ def test_a_template_that_has_ended_is_replaced(child: Path) -> None:
     assert two.process.wait(10) == 0
 
 
-def test_an_idle_template_ends_and_is_replaced(child: Path, tmp_path: Path) -> None:
+def test_an_idle_template_forgets_what_it_has_imported(child: Path, tmp_path: Path) -> None:
+    imports = tmp_path / "imports"
+    child.write_text(f"open({str(imports)!r}, 'a').write('x')\n" + child.read_text())
     impatient = tmp_path / "template.py"
     text = Path(forking.__file__).with_name("template.py").read_text()
     impatient.write_text(text.replace("IDLE_SECONDS = 300", "IDLE_SECONDS = 0.2"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forking, "_TEMPLATE", impatient)
+        patch.setattr(forking, "_PROGRAM", impatient)
         one = start(child)
-        template = psutil.Process(int(one.facts()["parent"]))
+        template = one.facts()["parent"]
         time.sleep(0.5)
-        assert one.facts()["parent"] == template.pid, "it waits for its processes"
-        one.process.kill()
-        one.process.wait(10)
-        until(lambda: template.status() == psutil.STATUS_ZOMBIE, 10)
         two = start(child)
-        assert two.facts()["parent"] != template.pid
-        two.process.kill()
+        assert two.facts()["parent"] == template
+        assert imports.read_text() == "x", "it waits for its processes"
+        for started in (one, two):
+            started.process.kill()
+            started.process.wait(10)
+        time.sleep(0.5)
+        three = start(child)
+        assert three.facts()["parent"] == template
+        assert imports.read_text() == "xx"
+        three.process.kill()
+
+
+def test_a_template_is_handed_on_before_and_after_it_imports(child: Path) -> None:
+    template = Template(child, ("wave",))
+    forking.start_templates([template])
+    code = f"""
+        import json, os
+        from tippers_dagster.platform.forking.forking import Template, fork, use_channels
+        template = Template(Path({str(child)!r}), ("wave",))
+        use_channels({{template: {channels()[template]}}})
+        answers, told = os.pipe()
+        process = fork(template, template.child.parent, {{}}, given=[told])
+        print("facts", file=process.stdin, flush=True)
+        print(json.loads(os.fdopen(answers).readline())["parent"])
+        process.kill()
+    """
+    parents = [
+        subprocess.run(
+            [sys.executable, "-c", "from pathlib import Path\n" + textwrap.dedent(code)],
+            pass_fds=[channels()[template]],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for _ in range(2)
+    ]
+    own = start(child)
+    assert {int(parent) for parent in parents} == {own.facts()["parent"]}
+    own.process.kill()
 
 
 def test_a_template_that_cannot_import_starts_nothing(child: Path) -> None:
     child.write_text("import no_such_module")
     answers, told = os.pipe()
-    process = fork(child, [], child.parent, {}, given=[told])
+    process = fork(Template(child), child.parent, {}, given=[told])
     os.close(told)
     os.close(answers)
     assert process.wait(20) == LOST
@@ -161,9 +198,10 @@ def test_an_idle_template_ends_with_its_process(child: Path) -> None:
     code = f"""
         import os
         from pathlib import Path
-        from tippers_dagster.sql.forking import fork
+        from tippers_dagster.platform.forking.forking import Template, fork
         answers, told = os.pipe()
-        process = fork(Path({str(child)!r}), [], Path({str(child.parent)!r}), {{}}, given=[told])
+        template = Template(Path({str(child)!r}))
+        process = fork(template, template.child.parent, {{}}, given=[told])
         process.stdin.close()
         process.wait(20)
         print(psutil.Process().children()[0].pid, flush=True)
@@ -181,6 +219,6 @@ def test_an_idle_template_ends_with_its_process(child: Path) -> None:
 
 def test_templates_are_kept_for_their_modules(child: Path) -> None:
     one, two = start(child), start(child)
-    assert len([key for key in forking._templates if key[1] == child]) == 1
+    assert len([template for template in channels() if template.child == child]) == 1
     for started in (one, two):
         started.process.kill()

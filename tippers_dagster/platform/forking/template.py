@@ -6,8 +6,9 @@ process, and file descriptors: its standard input and output, those that it is g
 process id and later its exit code are written, a line each. The new process runs ``main`` of the
 file ``CHILD``, with the numbers of the given descriptors and the arguments.
 
-The template itself is given no data and no secret, and runs nothing else. It ends with the process
-that started it, or when it was idle for a while.
+It imports at the first request; one without descriptors asks for nothing else. The template itself
+is given no data and no secret, and runs nothing else. It ends when no process has a way to it, and
+begins anew, with nothing imported, when it was idle for a while.
 """
 
 from __future__ import annotations
@@ -39,7 +40,28 @@ _statuses: dict[int, int] = {}
 
 
 def main(channel: socket.socket, child: str, modules: Sequence[str]) -> None:
-    """Import everything, then fork until the channel closes."""
+    """Import everything when first asked, then fork until the channel closes."""
+    run: Run | None = None
+    while True:
+        channel.settimeout(None if run is None else IDLE_SECONDS)
+        try:
+            message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, 8)
+        except TimeoutError:
+            if not _statuses:
+                os.set_inheritable(channel.fileno(), True)
+                os.execv(sys.executable, [sys.executable, "-P", *sys.argv])
+            continue
+        if not message:
+            break
+        if run is None:
+            run = _import(child, modules)
+        if descriptors:
+            _fork(channel, run, json.loads(message), descriptors)
+    while _statuses:
+        time.sleep(0.1)
+
+
+def _import(child: str, modules: Sequence[str]) -> Run:
     sys.meta_path.insert(0, _WithoutPandas())
     gc.disable()  # a tenth of the time of imports
     run = _load(child)
@@ -49,19 +71,7 @@ def main(channel: socket.socket, child: str, modules: Sequence[str]) -> None:
     gc.freeze()
     gc.enable()
     signal.signal(signal.SIGCHLD, lambda *_: _report_ends())
-    while True:
-        channel.settimeout(IDLE_SECONDS)
-        try:
-            message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, 8)
-        except TimeoutError:
-            if not _statuses:
-                channel.shutdown(socket.SHUT_RD)  # what was sent until now is still received
-            continue
-        if not message:
-            break
-        _fork(channel, run, json.loads(message), descriptors)
-    while _statuses:
-        time.sleep(0.1)
+    return run
 
 
 class _WithoutPandas:
