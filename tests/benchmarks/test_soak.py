@@ -1,4 +1,7 @@
-"""A few kills of the long soak (`make soak`), always the same ones."""
+"""A few kills of the long soak (`make soak`), always the same ones.
+
+It waits for what it kills to come back, for minutes, so it needs a word: ``TIPPERS_TEST_SOAK=1``.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from tests.sql.definitions import bare_project
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("TIPPERS_TEST_SOAK" not in os.environ, reason="set TIPPERS_TEST_SOAK=1")
 def test_what_is_killed_at_random_ends_as_if_undisturbed(tmp_path: Path) -> None:
     project = bare_project(tmp_path / "project")
     options = ["--victims", "run,database,daemon", "--people", "60", "--weeks", "2", "--seed", "1"]
