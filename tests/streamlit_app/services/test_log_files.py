@@ -163,6 +163,8 @@ def test_every_kind_of_log_is_previewed(app: App, name: str) -> None:
 @pytest.mark.parametrize(
     "content",
     [b"", b"\x00\xff" * 50, b"\x1f\x8b junk", b"PAR1" + b"\x00" * 40, gzip.compress(b"{" * 9999)],
+    # Compressed bytes name the second, and all processes must find the same tests.
+    ids=["empty", "bytes", "gzip", "parquet", "unending record"],
 )
 def test_what_is_no_log_is_refused_under_its_own_name(app: App, content: bytes) -> None:
     file = Upload("../../e\x1b[2Jvil.csv", content)
