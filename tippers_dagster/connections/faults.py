@@ -21,6 +21,11 @@ _AUTHENTICATION = re.compile(
     r"|\(1045,|\(1698,|\b18456\b|[Ll]ogin failed"
 )
 _DATABASE = re.compile(r"database .* does not exist|\(104[49],|\b4060\b|\b911\b")
+_PERMISSION = re.compile(r"permission denied for|\(114[23],|permission was denied")
+_BROKEN = re.compile(
+    r"\(2006,|\(2013,|\(1927,|server closed the connection|terminating connection"
+    r"|connection to server was lost|DBPROCESS is dead"
+)
 _ENCRYPTION = re.compile(r"(?i)\bssl\b|certificate")
 
 
@@ -70,6 +75,16 @@ def fault(name: str, body: Connection, message: str) -> ConnectionFault:
         return ConnectionFault(
             f"{name}: the server rejects the login of {body.user!r}: wrong user or password.",
             f"Set the password again: tippers connections edit {name} --password-stdin",
+        )
+    if _PERMISSION.search(message):
+        return ConnectionFault(
+            f"{name}: {body.user} may not read it: {message}",
+            f"In that database: GRANT SELECT on the table or view to {body.user}.",
+        )
+    if _BROKEN.search(message):
+        return ConnectionFault(
+            f"{name}: the connection broke: {message}",
+            "Nothing was changed. Try again; if it happens again, look at that database's log.",
         )
     if _ENCRYPTION.search(message):
         return ConnectionFault(f"{name}: could not encrypt the connection: {message}")

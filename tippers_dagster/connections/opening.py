@@ -129,14 +129,17 @@ def _url(body: Connection, password: str | None) -> sa.URL:
     )
 
 
-def _arguments(body: Connection) -> dict[str, Any]:
+def _arguments(place: Place) -> dict[str, Any]:
     """The driver's arguments besides the URL."""
+    body = place.body
     if body.dialect == "postgresql":
         alive = {"keepalives_idle": 60, "keepalives_interval": 20, "keepalives_count": 5}
         arguments = {"connect_timeout": CONNECT_SECONDS, "application_name": _APPLICATION, **alive}
         return {**arguments, **body.options}
     if body.dialect == "mysql":
         return {
+            # The driver would encode it as Latin-1; everybody else uses UTF-8.
+            **({"password": place.url.password.encode()} if place.url.password else {}),
             "connect_timeout": CONNECT_SECONDS,
             "read_timeout": ANSWER_SECONDS,
             "charset": "utf8mb4",
@@ -162,7 +165,7 @@ def opened(settings: Settings, place: Place) -> Iterator[sa.Connection]:
     with _errors_as_faults(settings, place):
         try:
             engine = sa.create_engine(
-                place.url, poolclass=sa.NullPool, connect_args=_arguments(place.body)
+                place.url, poolclass=sa.NullPool, connect_args=_arguments(place)
             )
         except ImportError:
             raise driver_missing(place.name, place.body) from None

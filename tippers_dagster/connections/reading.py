@@ -6,7 +6,6 @@ import difflib
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -15,6 +14,7 @@ from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.engine.reflection import ObjectKind
 
 from tippers_dagster.catalog.kinds import ConnectionTable
+from tippers_dagster.connections import mysql_tables
 from tippers_dagster.connections.columns import Column, columns_of
 from tippers_dagster.connections.faults import ConnectionFault
 from tippers_dagster.connections.opening import Place, opened, opened_for_arrow
@@ -80,8 +80,10 @@ class Reflected:
 def find_tables(settings: Settings, place: Place) -> list[FoundTable]:
     """All tables and views that the connection's user may see, by schema and name."""
     with opened(settings, place) as connection, _unknown_types_are_text():
-        inspector = sa.inspect(connection)
         estimates = _estimates(connection)
+        if connection.dialect.name == "mysql":
+            return _mysql_tables(connection, estimates)
+        inspector = sa.inspect(connection)
         found: list[FoundTable] = []
         for schema in _schemas(inspector):
             described = inspector.get_multi_columns(schema=schema, kind=ObjectKind.ANY)
@@ -98,6 +100,22 @@ def find_tables(settings: Settings, place: Place) -> list[FoundTable]:
                     )
                 )
     return found
+
+
+def _mysql_tables(
+    connection: sa.Connection, estimates: dict[tuple[str | None, str], int]
+) -> list[FoundTable]:
+    indexes = mysql_tables.indexes_by_table(connection, None)
+    return [
+        FoundTable(
+            None,
+            name,
+            tuple(FoundColumn(column.name, column.type, column.nullable) for column in columns),
+            tuple(mysql_tables.primary_key(indexes.get(name, {}))),
+            estimates.get((None, name)),
+        )
+        for name, columns in mysql_tables.columns_by_table(connection, None).items()
+    ]
 
 
 def _found_column(column: ReflectedColumn) -> FoundColumn:
@@ -143,15 +161,8 @@ def reflect(connection: sa.Connection, name: str, wanted: ConnectionTable) -> Re
         When it does not exist; suggests similar names.
     """
     with _unknown_types_are_text():
-        try:
-            table = sa.Table(
-                wanted.name,
-                sa.MetaData(),
-                schema=wanted.schema_name,
-                autoload_with=connection,
-                resolve_fks=False,
-            )
-        except sa.exc.NoSuchTableError:
+        table = _described(connection, wanted)
+        if table is None:
             inspector = sa.inspect(connection)
             existing = [*inspector.get_table_names(wanted.schema_name)]
             existing += inspector.get_view_names(wanted.schema_name)
@@ -160,13 +171,33 @@ def reflect(connection: sa.Connection, name: str, wanted: ConnectionTable) -> Re
                 f"{name}: there is no table {written}, or its user may not see it.",
                 _suggestion(wanted.name, existing)
                 + f" `tippers connections tables {name}` lists them.",
-            ) from None
+            )
     key = tuple(column.name for column in table.primary_key)
     return Reflected(table, tuple(columns_of(table, connection.dialect.name)), key)
 
 
+def _described(connection: sa.Connection, wanted: ConnectionTable) -> sa.Table | None:
+    if connection.dialect.name == "mysql":
+        return mysql_tables.described(connection, wanted.schema_name, wanted.name)
+    try:
+        return sa.Table(
+            wanted.name,
+            sa.MetaData(),
+            schema=wanted.schema_name,
+            autoload_with=connection,
+            resolve_fks=False,
+        )
+    except sa.exc.NoSuchTableError:
+        return None
+
+
 def is_indexed(connection: sa.Connection, table: sa.Table, column: str) -> bool | None:
     """Whether an index of a table begins with a column; None for views, which have none."""
+    if connection.dialect.name == "mysql":
+        if table.name in sa.inspect(connection).get_view_names(table.schema):
+            return None
+        found = mysql_tables.indexes_by_table(connection, table.schema, table.name)
+        return any(names[0] == column for names in found.get(table.name, {}).values())
     inspector = sa.inspect(connection)
     if table.name not in inspector.get_table_names(table.schema):
         return None
@@ -174,6 +205,13 @@ def is_indexed(connection: sa.Connection, table: sa.Table, column: str) -> bool 
     first = [tuple(index["column_names"])[:1] for index in indexes]
     key = inspector.get_pk_constraint(table.name, table.schema)["constrained_columns"]
     return (column,) in (*first, tuple(key)[:1])
+
+
+def index_statement(connection: sa.Connection, table: sa.Table, column: str) -> str:
+    """The statement that creates an index on a column, as its database writes it."""
+    name = f"{table.name}_{column}"[: connection.dialect.max_identifier_length]
+    index = sa.Index(name, table.c[column])
+    return str(sa.schema.CreateIndex(index).compile(dialect=connection.dialect))
 
 
 def _suggestion(name: str, names: Sequence[str]) -> str:
@@ -219,18 +257,26 @@ def _driver_rows(
     settings: Settings, place: Place, query: sa.Select, columns: Sequence[Column]
 ) -> Iterator[pa.RecordBatch]:
     with opened(settings, place) as connection:
-        result = connection.execution_options(yield_per=PIECE_ROWS).execute(query)
-        while True:
-            try:
-                rows = list(islice(result, PIECE_ROWS))
-                values = zip(*rows, strict=True) if rows else ()
-                arrays = [pa.array(v, c.arrow) for v, c in zip(values, columns, strict=bool(rows))]
-            except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-                raise ConnectionFault(
-                    f"{place.name}: {query.get_final_froms()[0]} has a value that does not fit its "
-                    f"column's type: {error}",
-                    "Fix it there, or choose a view that leaves it out.",
-                ) from None
-            if not rows:
-                return
-            yield pa.RecordBatch.from_arrays(arrays, [column.name for column in columns])
+        streaming = connection.execution_options(yield_per=PIECE_ROWS)
+        with streaming.execute(query) as result:
+            pieces = result.partitions()
+            while (piece := _next_piece(place, query, columns, pieces)) is not None:
+                yield piece
+
+
+def _next_piece(
+    place: Place, query: sa.Select, columns: Sequence[Column], pieces: Iterator[Sequence[sa.Row]]
+) -> pa.RecordBatch | None:
+    try:
+        rows = next(pieces, None)
+        if rows is None:
+            return None
+        values = zip(*rows, strict=True)
+        arrays = [pa.array(v, c.arrow) for v, c in zip(values, columns, strict=True)]
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise ConnectionFault(
+            f"{place.name}: {query.get_final_froms()[0]} has a value that does not fit its "
+            f"column's type: {error}",
+            "Fix it there, or choose a view that leaves it out.",
+        ) from None
+    return pa.RecordBatch.from_arrays(arrays, [column.name for column in columns])

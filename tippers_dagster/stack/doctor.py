@@ -326,7 +326,7 @@ def _log_source(settings: Settings) -> Iterator[Check]:
     from tippers_dagster.campus.source.log_source import log_table, try_table
     from tippers_dagster.campus.source.mapped import searched_column
     from tippers_dagster.connections.opening import opened
-    from tippers_dagster.connections.reading import is_indexed
+    from tippers_dagster.connections.reading import index_statement, is_indexed
 
     if settings.log_source is None:
         return
@@ -345,13 +345,14 @@ def _log_source(settings: Settings) -> Iterator[Check]:
         return
     with opened(settings, source.place) as connection:
         indexed = is_indexed(connection, source.found.table, column.name)
+        statement = index_statement(connection, source.found.table, column.name)
     if indexed is False:
         yield Check(
             "log source",
             "warning",
             f"{source.name}: no index begins with {column.name}, so all rows are looked at "
             "whenever it is checked for changes.",
-            f"Create one: CREATE INDEX ON {source.found.table.fullname} ({column.name})",
+            f"Create one: {statement}",
         )
 
 

@@ -6,10 +6,7 @@ import csv
 import datetime as dt
 import os
 import random
-import shutil
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -20,6 +17,7 @@ from typer.testing import CliRunner
 
 from tests.conftest import REPOSITORY
 from tests.connections.conftest import PASSWORD, Other, guarded, other  # noqa: F401 (fixtures)
+from tests.mariadb import MariaDB, mariadb, mariadb_server  # noqa: F401 (fixtures)
 from tests.occupancy import campus
 from tests.occupancy.campus import compute_all, look_again, stale
 from tippers_dagster.campus.intake.ingest import ingest_file
@@ -140,47 +138,16 @@ def as_instant(local: dt.datetime) -> object:
     return local.replace(tzinfo=ZONE)
 
 
+def as_utc(local: dt.datetime) -> object:
+    return local.replace(tzinfo=ZONE).astimezone(dt.UTC).replace(tzinfo=None)
+
+
 def as_epoch(local: dt.datetime) -> object:
     return int(local.replace(tzinfo=ZONE).timestamp())
 
 
 def as_milliseconds(local: dt.datetime) -> object:
     return int(local.replace(tzinfo=ZONE).timestamp()) * 1000
-
-
-@pytest.fixture(scope="module")
-def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
-    """A MariaDB server of its own, if the machine has one."""
-    server, install = (shutil.which(n) for n in ("mariadbd", "mariadb-install-db"))
-    if server is None or install is None:
-        pytest.skip("no MariaDB on this machine")
-    folder = tmp_path_factory.mktemp("mariadb")
-    data, log = folder / "data", (folder / "log").open("w")
-    subprocess.run(
-        [install, f"--datadir={data}", "--auth-root-authentication-method=normal"],
-        check=True,
-        stdout=log,
-        stderr=log,
-    )
-    place = f"--datadir={data}", f"--socket={folder}/socket", "--port=33061"
-    process = subprocess.Popen(
-        [server, "--no-defaults", "--user=root", "--bind-address=127.0.0.1", *place],
-        stdout=log,
-        stderr=log,
-    )
-    engine = sa.create_engine("mysql+pymysql://root@127.0.0.1:33061/test", poolclass=sa.NullPool)
-    try:
-        for _ in range(100):
-            try:
-                with engine.connect() as connection:
-                    connection.exec_driver_sql("SET sql_mode = ''")
-                break
-            except sa.exc.OperationalError:
-                time.sleep(0.1)
-        yield engine
-    finally:
-        process.kill()
-        process.wait()
 
 
 @dataclass(frozen=True)
@@ -199,9 +166,8 @@ def database_of(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str
             theirs: Other = request.getfixturevalue("other")
             return Database(theirs.engine, theirs.fields, PASSWORD)
         if kind == "mysql":
-            fields = {"dialect": "mysql", "host": "127.0.0.1", "port": 33061, "user": "root"}
-            engine = request.getfixturevalue("mariadb")
-            return Database(engine, {**fields, "database": "test"}, "unused")
+            server: MariaDB = request.getfixturevalue("mariadb")
+            return Database(server.engine, server.fields, server.password)
         path = tmp_path / "wifi.db"
         engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
         return Database(engine, {"dialect": "sqlite", "database": str(path)})
@@ -217,6 +183,9 @@ KINDS = [
     ("sqlite", "DATETIME", as_text),
     ("sqlite", "INTEGER", as_epoch),
     ("mysql", "datetime", as_it_is),
+    ("mysql", "timestamp", as_utc),
+    ("mysql", "varchar(40)", as_text),
+    ("mysql", "bigint unsigned", as_epoch),
 ]
 
 
@@ -487,33 +456,44 @@ def test_awkward_logs_as_tables_of_text(
             connection.exec_driver_sql("TRUNCATE tippers.definition CASCADE")
 
 
+@pytest.mark.parametrize(
+    ("kind", "times", "convert"),
+    [
+        ("postgresql", "timestamp", as_it_is),
+        ("mysql", "datetime", as_it_is),
+        ("sqlite", "INTEGER", as_epoch),
+    ],
+)
 def test_the_doctor_says_which_index_is_needed(
     stack: Settings,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     database_of: Callable[[str], Database],
+    kind: str,
+    times: str,
+    convert: Convert,
 ) -> None:
     places(stack, tmp_path)
-    database = database_of("postgresql")
-    fill(database.engine, made(1, 5), "timestamp", as_it_is)
+    database = database_of(kind)
+    fill(database.engine, made(1, 5), times, convert)
     settings = use(stack, database, monkeypatch)
 
-    def checks() -> list[tuple[str, str]]:
-        return [(check.state, check.text) for check in doctor.CHECKS["log source"](settings)]
+    def checks() -> list[doctor.Check]:
+        return list(doctor.CHECKS["log source"](settings))
 
-    assert checks() == [
-        ("ok", "wifi: wifi of the connection radius can be read"),
-        (
-            "warning",
-            "wifi: no index begins with begins, so all rows are looked at whenever it is checked "
-            "for changes.",
-        ),
-    ]
+    readable, missing = checks()
+    assert readable.state == "ok"
+    assert readable.text == "wifi: wifi of the connection radius can be read"
+    assert missing.state == "warning"
+    assert missing.text == (
+        "wifi: no index begins with begins, so all rows are looked at whenever it is checked "
+        "for changes."
+    )
     with database.engine.begin() as connection:
-        connection.exec_driver_sql("CREATE INDEX ON wifi (begins)")
-    assert [state for state, _ in checks()] == ["ok"]
-    fill(database.engine, made(1, 5), "text", as_text)
-    assert "not in one column of times or numbers" in checks()[1][1]
+        connection.exec_driver_sql(missing.hint.removeprefix("Create one: "))
+    assert [check.state for check in checks()] == ["ok"]
+    fill(database.engine, made(1, 5), "varchar(40)", as_text)
+    assert "not in one column of times or numbers" in checks()[1].text
 
 
 def test_commands(

@@ -83,6 +83,14 @@ class Preset(BaseModel):
         except ValidationError:
             return None
 
+    def lacking(self, names: Collection[str]) -> list[str]:
+        """The columns that every log of this kind has, and one with these columns lacks."""
+        folded = {name.strip().casefold() for name in names}
+        roles = (self.mapping.mapped.get(role, ()) for role in self.mapping.needed)
+        conditions = ((c.column,) for c in self.mapping.where if c.equals)
+        needed = [*roles, *conditions]
+        return [" or ".join(n) for n in needed if folded.isdisjoint(c.casefold() for c in n)]
+
     def recognises(self, names: Collection[str]) -> tuple[str, ...] | None:
         """The columns by which a log with these columns is recognised, if it is."""
         folded = {name.strip().casefold() for name in names}

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
+from tippers_dagster.campus.log.arrow_types import PlainColumns
 from tippers_dagster.campus.log.formats import LogFile
 from tippers_dagster.campus.log.mapping import LogMapping, read_mapping
 from tippers_dagster.campus.log.presets import preset
@@ -132,11 +133,16 @@ def mapping_for(name: str, body: LogSource, columns: list[str], *, sparse: bool)
     if body.mapping:
         return read_mapping(body.mapping)
     assert body.preset is not None  # one of the two is there
-    fitted = preset(body.preset).fitted(columns, sparse=sparse)
+    known = preset(body.preset)
+    fitted = known.fitted(columns, sparse=sparse)
     if fitted is None:
+        lacking = ", ".join(known.lacking(columns))
+        what = f"has no column {lacking}" if lacking else "lacks columns"
         raise BadInput(
-            f"{name}: the log has not the columns of the preset {body.preset}.",
-            f"`tippers log presets {body.preset}` shows these. Give a mapping instead.",
+            f"{name}: the log {what} of the preset {body.preset}; its columns are: "
+            f"{', '.join(map(shown, columns))}.",
+            f"`tippers log presets {body.preset}` shows those of the preset. If yours have other "
+            "names, give a mapping instead.",
         )
     return fitted
 
@@ -215,6 +221,7 @@ def open_table(
         So many at most.
     """
     columns = {column.name: _as_logged(column, source) for column in source.found.columns}
+    plain = PlainColumns()
 
     def read(chosen: Mapping[str, str], _: list[Malformed]) -> Iterator[Batch]:
         wanted = [columns[name] for name in chosen]
@@ -226,7 +233,9 @@ def open_table(
             query = query.limit(limit)
         first = 1
         for batch in read_table_rows(settings, source.place, query, wanted):
-            rows = pa.Table.from_batches([batch]).rename_columns(list(chosen.values()))
+            rows = pa.Table.from_batches([batch])
+            values = [plain(column, n) for n, column in zip(chosen, rows.columns, strict=True)]
+            rows = pa.table(values, list(chosen.values()))
             yield Batch(rows, np.arange(first, first + rows.num_rows))
             first += rows.num_rows
 
@@ -270,9 +279,13 @@ def write_sample(settings: Settings, source: LogTable, path: Path, rows: int) ->
 
 
 def _as_logged(column: Column, source: LogTable) -> Column:
-    """How a column of a log is read: times that drivers refuse, such as zero dates, as text."""
+    """How a column of a log is read: bytes as they are, as they may be those of an address; times
+    that drivers refuse, such as zero dates, as text.
+    """
     dialect, place = source.place.body.dialect, source.found.table.columns[column.name]
     kind = place.type
+    if column.type == "bytea":
+        return Column(column.name, place, pa.binary(), column.type)
     if not isinstance(kind, sa.DateTime | sa.Date) or dialect not in ("mysql", "sqlite"):
         return column
     text = sa.cast(place, sa.String(40))

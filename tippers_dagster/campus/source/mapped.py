@@ -33,6 +33,8 @@ from tippers_dagster.platform.keys import device_key
 from tippers_dagster.settings import SESSION_COLUMNS, Settings
 
 _DAY = dt.timedelta(days=1)
+_FIRST_DAY = dt.datetime(1970, 1, 2, tzinfo=dt.UTC)
+"""Times before it are none: the ways in which databases write a missing one, see ``not_ended``."""
 _EPOCH_UNITS = (1, 1000, 1_000_000, 1_000_000_000)
 """Of numbers that are epochs: seconds, milliseconds, microseconds, nanoseconds."""
 
@@ -214,7 +216,8 @@ def _micros(times: pa.Array) -> np.ndarray:
 
 # --- which rows -----------------------------------------------------------------------------
 def rows_within(settings: Settings, source: LogTable, span: Span) -> sa.ColumnElement[bool] | None:
-    """The rows that may touch a span, by a column of times that an index can serve.
+    """The rows that may touch a span, by a column of times that an index can serve; and those
+    without a time, which are rejected.
 
     None where all rows have to be read: the times are text, or in several columns.
     """
@@ -236,11 +239,12 @@ def rows_within(settings: Settings, source: LogTable, span: Span) -> sa.ColumnEl
         low, high = (t if zoned else t.replace(tzinfo=None) for t in (since, until))
         if isinstance(column.type, mysql.TIMESTAMP):
             low, high = (t.replace(tzinfo=None) for t in (since, until))
-        return sa.and_(column >= low, column < high)
+        within = sa.and_(column >= low, column < high)
+        none = _FIRST_DAY if zoned else _FIRST_DAY.replace(tzinfo=None)
+        return sa.or_(within, column.is_(None), column < none)
     low_s, high_s = int(since.timestamp()), int(until.timestamp())
-    return sa.or_(
-        *(sa.and_(column >= low_s * unit, column < high_s * unit) for unit in _EPOCH_UNITS)
-    )
+    ranges = (sa.and_(column >= low_s * unit, column < high_s * unit) for unit in _EPOCH_UNITS)
+    return sa.or_(*ranges, column.is_(None), column <= 0)
 
 
 def searched_column(source: LogTable) -> sa.Column | None:
