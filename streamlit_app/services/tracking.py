@@ -456,13 +456,17 @@ def track_again(app: App, name: str) -> None:
 
 
 def source_extent(app: App) -> tuple[dt.date, dt.date] | None:
-    """The local dates [first, until) on which the source's sessions begin; None without sessions.
+    """The local dates [first, until) on which the source's sessions begin.
+
+    None without sessions, and where they are read from a log source.
 
     Raises
     ------
     SourceError
         The source refuses the query.
     """
+    if app.settings.log_source is not None:
+        return None
     table = source_tables(app.settings)[SESSIONS]
     start = table.column("start_time")
     earliest = app.settings.earliest_time

@@ -126,6 +126,11 @@ def is_source(settings: Settings, name: str) -> bool:
     return name == SOURCE and settings.source_url is not None
 
 
+def is_optional(settings: Settings, name: str, table: ConnectionTable) -> bool:
+    """Whether a campus's own database may do without a table: all but its spaces."""
+    return is_source(settings, name) and table.name in _optional_tables(settings)
+
+
 def schema_of(name: str) -> str:
     """The warehouse schema of a connection's tables."""
     return f"connection_{name}"
@@ -139,12 +144,7 @@ def _body(body: object) -> Connection:
 def _implied(settings: Settings) -> Connection:
     url = sa.make_url(sqlalchemy_url(databases(settings).source))
     # The log is read in place, by chunk.
-    names = (
-        settings.space_table,
-        settings.space_metadata_table,
-        settings.faculty_table,
-        settings.coverage_table,
-    )
+    names = (settings.space_table, *_optional_tables(settings))
     return Connection(
         dialect="postgresql",
         host=url.host or _text(url.query, "host"),
@@ -153,6 +153,10 @@ def _implied(settings: Settings) -> Connection:
         user=url.username or _text(url.query, "user"),
         tables=tuple(ConnectionTable(name=n, schema_name=settings.source_schema) for n in names),
     )
+
+
+def _optional_tables(settings: Settings) -> tuple[str, ...]:
+    return settings.space_metadata_table, settings.faculty_table, settings.coverage_table
 
 
 def _text(query: Mapping[str, tuple[str, ...] | str], name: str) -> str | None:

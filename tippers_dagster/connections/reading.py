@@ -41,6 +41,10 @@ _ESTIMATES = {
 }
 
 
+class NoTable(ConnectionFault):
+    """Another database has no table of a name, or does not show it."""
+
+
 @dataclass(frozen=True)
 class FoundColumn:
     """A column of another database; ``type`` is its type there."""
@@ -157,7 +161,7 @@ def reflect(connection: sa.Connection, name: str, wanted: ConnectionTable) -> Re
 
     Raises
     ------
-    ConnectionFault
+    NoTable
         When it does not exist; suggests similar names.
     """
     with _unknown_types_are_text():
@@ -167,7 +171,7 @@ def reflect(connection: sa.Connection, name: str, wanted: ConnectionTable) -> Re
             existing = [*inspector.get_table_names(wanted.schema_name)]
             existing += inspector.get_view_names(wanted.schema_name)
             written = f"{wanted.schema_name}.{wanted.name}" if wanted.schema_name else wanted.name
-            raise ConnectionFault(
+            raise NoTable(
                 f"{name}: there is no table {written}, or its user may not see it.",
                 _suggestion(wanted.name, existing)
                 + f" `tippers connections tables {name}` lists them.",

@@ -17,11 +17,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from tippers_dagster.catalog.kinds import Connection, ConnectionTable
-from tippers_dagster.connections.bodies import check_table
+from tippers_dagster.connections.bodies import check_table, is_optional
 from tippers_dagster.connections.columns import Column
 from tippers_dagster.connections.opening import opened, place_of
 from tippers_dagster.connections.publish import Change, Copy
-from tippers_dagster.connections.reading import Reflected, read_rows, reflect
+from tippers_dagster.connections.reading import NoTable, Reflected, read_rows, reflect
 from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
@@ -30,6 +30,9 @@ NUMBER_LAG = 1000
 """How far below the last cursor rows are read again, for a numeric cursor: numbers may be
 committed in another order than they were assigned."""
 
+
+NOTHING = Change(0, 0, 0, 0, "no table")
+"""Of a table that is not there."""
 
 MAX_IDENTIFIER_BYTES = 63
 """Maximum bytes of a PostgreSQL identifier."""
@@ -75,6 +78,8 @@ def sync_table(
 ) -> Synced:
     """Update the warehouse's copy of a table. Call it with the lock of its asset.
 
+    There is none of a table that a campus's own database may do without, and never had.
+
     Parameters
     ----------
     afresh
@@ -88,8 +93,13 @@ def sync_table(
     started = time.monotonic()
     check_table(name, table)
     place = place_of(settings, name, body)
-    with opened(settings, place) as source:
-        found = reflect(source, name, table)
+    try:
+        with opened(settings, place) as source:
+            found = reflect(source, name, table)
+    except NoTable:
+        if is_optional(settings, name, table) and not _is_copied(settings, name, table):
+            return Synced(table.name, True, 0, 0, time.monotonic() - started, NOTHING, None, {})
+        raise
     columns, key = found.columns, table.primary_key or found.primary_key
     check_choice(found, table)
     with _own_connection(settings) as warehouse:
@@ -113,6 +123,11 @@ def sync_table(
         None if cursor is None else str(cursor),
         {column.name: column.type for column in columns},
     )
+
+
+def _is_copied(settings: Settings, name: str, table: ConnectionTable) -> bool:
+    with warehouse_engine(settings).connect() as warehouse:
+        return bool(Copy(warehouse, name, table.name).columns())
 
 
 def _own_connection(settings: Settings) -> sa.Connection:

@@ -35,6 +35,7 @@ from tippers_dagster.errors import BadInput, SourceError
 from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.sessions import UNDATED
 from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.postgres.owner import OWNER
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.stack import doctor
@@ -353,6 +354,37 @@ def test_what_cannot_be_read_says_what_to_do(
         connection.exec_driver_sql("DROP TABLE wifi")
     with pytest.raises(SourceError, match="no table wifi"):
         look_again(settings)
+
+
+def test_a_source_needs_no_coverage(
+    stack: Settings,
+    database_of: Callable[[str], Database],
+    other: Other,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other.run(
+        f"SET LOCAL ROLE {OWNER}; CREATE SCHEMA source; "
+        "CREATE TABLE source.space (space_id int, space_name text, parent_space_id int, "
+        "building_room text); INSERT INTO source.space VALUES (1, 'Campus', NULL, NULL), (7, 'Hall', 1, NULL)"
+    )
+    monkeypatch.setenv("TIPPERS_SOURCE_URL", other.url)
+    database = database_of("sqlite")
+    begins = dt.datetime(2025, 1, 7, 9)
+    ends = begins + dt.timedelta(minutes=30)
+    seen: list[Row] = [
+        (f"3c22fb00000{ap}", ap, begins, ends, None, None, ap) for ap in ("7", "9", "99")
+    ]
+    fill(database.engine, seen, "TEXT", as_text)
+    settings = use(stack, database, monkeypatch)
+    track(settings, space="1", start=dt.date(2025, 1, 6), end=dt.date(2025, 1, 20))
+    compute_all(settings)
+    table = read_occupancy("1", "2025-01-07T09:00", "2025-01-07T10:00", 900, settings=settings)
+    assert table["number_connections"].to_pylist() == [1, 1, 0, 0]
+    with warehouse_engine(settings).connect() as connection:
+        reasons = connection.exec_driver_sql("SELECT reason FROM tippers.session_reject")
+        assert set(reasons.scalars()) == {
+            f"access point {name} covers no space" for name in ("9", "99")
+        }
 
 
 def test_a_changed_mapping_makes_what_was_computed_stale(

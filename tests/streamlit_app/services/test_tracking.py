@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -230,4 +231,8 @@ def test_the_source_tells_from_when_to_when_it_has_sessions(
 def test_an_empty_source_has_no_extent(empty_app: App) -> None:
     create_source_schema(empty_app.settings)
     assert service.source_extent(empty_app) is None
+    in_place = empty_app.settings.model_copy(
+        update={"log_source": "wifi", "session_table": "not_there"}
+    )
+    assert service.source_extent(replace(empty_app, settings=in_place)) is None
     assert not service.is_anything_tracked(empty_app)

@@ -12,38 +12,54 @@ import pyarrow.compute as pc
 
 from tippers_dagster.campus.log.access_points import normalise_access_points
 from tippers_dagster.campus.log.checks import Checks
-from tippers_dagster.campus.source.schema import REGION_TO_COVERAGE, SPACES, source_tables
+from tippers_dagster.campus.source.schema import (
+    REGION_TO_COVERAGE,
+    SPACES,
+    SourceTable,
+    source_tables,
+)
 from tippers_dagster.settings import Settings
 
-Query = Callable[[str], pa.Table]
-"""Runs a query on the source database."""
+Query = Callable[..., pa.Table]
+"""Runs a query on the source database, with parameters (``$1``, ``$2`` ...) if there are any."""
 
 
 def access_point_spaces(settings: Settings, query: Query) -> dict[str, str]:
     """The space of each access point: the region covered most, or the space with the same id.
 
-    Only regions that are spaces count, unless no spaces have been ingested yet.
+    Only regions that are spaces count, unless no spaces have been ingested yet. A campus's own
+    database need not have coverage.
     """
     coverage, space = (source_tables(settings)[k] for k in (REGION_TO_COVERAGE, SPACES))
-    space_id, region = space.column("space_id"), coverage.column("region_id")
-    sensor, share = coverage.column("sensor"), coverage.column("intersection_percentage")
+    # Ids may be numbers.
+    space_id, region = f"{space.column('space_id')}::text", f"{coverage.column('region_id')}::text"
+    sensor = f"{coverage.column('sensor')}::text"
+    share = coverage.column("intersection_percentage")
     found = query(
         f"SELECT {space_id} AS sensor, {space_id} AS space_id FROM {space.sql}"
     ).to_pydict()
+    spaces = dict(zip(found["sensor"], found["space_id"], strict=True))
+    if not _is_there(coverage, query):
+        return spaces
     covered = query(
         f"SELECT DISTINCT ON ({sensor}) {sensor} AS sensor, {region} AS space_id "
         f"FROM {coverage.sql} WHERE {region} IN (SELECT {space_id} FROM {space.sql}) "
         f"OR NOT EXISTS (SELECT FROM {space.sql}) "
         f"ORDER BY {sensor}, {share} DESC NULLS LAST, {region}"
     ).to_pydict()
-    spaces = dict(zip(found["sensor"], found["space_id"], strict=True))
     return spaces | dict(zip(covered["sensor"], covered["space_id"], strict=True))
+
+
+def _is_there(table: SourceTable, query: Query) -> bool:
+    return bool(query("SELECT to_regclass($1) IS NOT NULL", (table.sql,)).column(0)[0].as_py())
 
 
 def _regions(settings: Settings, query: Query) -> dict[str, str]:
     """A region of each access point of the coverage."""
     table = source_tables(settings)[REGION_TO_COVERAGE]
-    sensor, region = table.column("sensor"), table.column("region_id")
+    if not _is_there(table, query):
+        return {}
+    sensor, region = f"{table.column('sensor')}::text", f"{table.column('region_id')}::text"
     found = query(
         f"SELECT {sensor} AS sensor, min({region}) AS region FROM {table.sql} GROUP BY 1"
     ).to_pydict()
