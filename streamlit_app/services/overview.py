@@ -25,7 +25,8 @@ from tippers_dagster.campus.intake.tables import reject
 from tippers_dagster.campus.spaces.tracking import LOG_ONLY, list_tracked, wanted_grid
 from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.occupancy import log_identities
-from tippers_dagster.occupancy.rejects import left_out
+from tippers_dagster.occupancy.rejects import left_out, undated
+from tippers_dagster.occupancy.sessions import UNDATED
 from tippers_dagster.occupancy.tables import partition_figures, session_reject, source_chunk
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
@@ -215,7 +216,7 @@ class Rejected:
     rows, of
         Rejected rows, and all rows read, over all computed chunks.
     reasons
-        Rejected rows by reason, over ``chunks``.
+        Rejected rows by reason, over ``chunks``, and those of which no start is known.
     chunks
         The newest chunks with rejected rows.
     ingested
@@ -253,17 +254,25 @@ def rejected(settings: Settings) -> Rejected:
     )
     with warehouse_engine(settings).connect() as connection:
         rows, of = connection.execute(sums).one()
+        without_start = connection.scalar(sa.select(undated())) or 0
         chunks = list(connection.scalars(newest))
         by_reason = (
             sa.select(rejects.reason, sa.func.count())
-            .where(rejects.chunk.in_(chunks))
+            .where(rejects.chunk.in_([*chunks, UNDATED]))
             .group_by(rejects.reason)
             .order_by(sa.func.count().desc())
         )
         reasons = {row[0]: int(row[1]) for row in connection.execute(by_reason)}
         ingested = {(row[0], row[1]): int(row[2]) for row in connection.execute(files)}
     spaces = len(left_out(settings))
-    return Rejected(int(rows), int(of), reasons, sorted(chunks), ingested, spaces)
+    return Rejected(
+        int(rows) + without_start,
+        int(of) + without_start,
+        reasons,
+        sorted(chunks),
+        ingested,
+        spaces,
+    )
 
 
 # --- definitions ---------------------------------------------------------------------------------

@@ -185,6 +185,19 @@ def test_nothing_is_deleted_unless_retention_is_set(
     assert kept(settings) == set(WEEKS)
 
 
+def test_what_rows_without_a_start_said_is_deleted(campus: Settings) -> None:
+    """They may be of any age."""
+    words = sa.text(
+        "INSERT INTO tippers.session_reject (chunk, reason, mac_address, row) VALUES "
+        f"('', 'no start', '{MACS[0]}', '{{\"device\": \"{MACS[0]}\"}}')"
+    )
+    with warehouse_engine(campus).begin() as connection:
+        connection.execute(words)
+    assert delete_due(campus, LOG, TODAY).blanked == 3
+    left = query(campus, "SELECT mac_address, row FROM tippers.session_reject WHERE chunk = ''")
+    assert left == [(None, None)]
+
+
 def test_uncomputed_chunks_are_held_back(campus: Settings) -> None:
     late = MONDAY + dt.timedelta(hours=9)
     add_sessions(campus, [Seen(MACS[1], "r1", late, late + dt.timedelta(hours=1))])

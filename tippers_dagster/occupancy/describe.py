@@ -94,6 +94,7 @@ def _totals(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]
     if outcome.asset == SESSIONS:
         rejected = sum(s.rejected for s in outcome.sessions)
         totals["run/rows_rejected"] = dg.IntMetadataValue(rejected)
+        totals["run/rows_without_start"] = dg.IntMetadataValue(outcome.undated)
         repeated = sum(s.repeated for s in outcome.sessions)
         totals["run/rows_repeated"] = dg.IntMetadataValue(repeated)
         totals["dagster/uri"] = dg.TextMetadataValue(lake.uri() + "/sessions")

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from tippers_dagster.campus.intake.tables import ingested_file, reject
 from tippers_dagster.campus.space_ids import LeftOut
 from tippers_dagster.campus.spaces.tree import NoSpaces, load_tree
-from tippers_dagster.occupancy.sessions import UNKNOWN_SPACE
+from tippers_dagster.occupancy.sessions import UNDATED, UNKNOWN_SPACE
 from tippers_dagster.occupancy.tables import partition_figures, session_reject
 from tippers_dagster.platform.table_files import check_writable, open_table
 from tippers_dagster.platform.warehouse.engine import arrow_connection, warehouse_engine
@@ -44,8 +44,8 @@ _ROWS = f"""
     FROM tippers.reject r LEFT JOIN tippers.ingested_file f USING (ingest_id)
     UNION ALL
     SELECT '{EXTRACTED}', NULL, NULL, NULL, chunk, space_id, reason,
-        jsonb_build_object('mac_address', mac_address, 'space_id', space_id,
-            'start_time', start_time, 'end_time', end_time)::text
+        coalesce(row, jsonb_build_object('mac_address', mac_address, 'space_id', space_id,
+            'start_time', start_time, 'end_time', end_time)::text)
     FROM tippers.session_reject
 """
 
@@ -104,7 +104,9 @@ def rejects(settings: Settings) -> Rejects:
 
 
 def totals(settings: Settings) -> Totals:
-    """The numbers alone, quickly; for extraction, as recorded with the chunks."""
+    """The numbers alone, quickly; for extraction, as recorded with the chunks, and those of which
+    no start is known.
+    """
     figures = partition_figures.c
     query = sa.select(
         sa.select(sa.func.coalesce(sa.func.sum(ingested_file.c.rejected), 0))
@@ -113,10 +115,16 @@ def totals(settings: Settings) -> Totals:
         sa.select(sa.func.coalesce(sa.func.sum(figures.rejected), 0))
         .where(figures.asset == "sessions")
         .scalar_subquery(),
+        undated(),
     )
     with warehouse_engine(settings).connect() as connection:
-        loading, extraction = connection.execute(query).one()
-    return Totals(int(loading), int(extraction), len(left_out(settings)))
+        loading, extraction, without_start = connection.execute(query).one()
+    return Totals(int(loading), int(extraction) + without_start, len(left_out(settings)))
+
+
+def undated() -> sa.ScalarSelect[int]:
+    """The number of rows rejected when extracting of which no start is known."""
+    return sa.select(sa.func.count()).where(session_reject.c.chunk == UNDATED).scalar_subquery()
 
 
 def left_out(settings: Settings) -> tuple[LeftOut, ...]:
@@ -188,7 +196,9 @@ def _of_extraction(connection: sa.Connection) -> list[Group]:
         sa.cast(c.start_time, sa.Text),
         sa.cast(c.end_time, sa.Text),
     ]
-    row = sa.func.concat_ws(", ", *(sa.func.coalesce(part, "-") for part in parts))
+    row = sa.func.coalesce(
+        c.row, sa.func.concat_ws(", ", *(sa.func.coalesce(part, "-") for part in parts))
+    )
     query = (
         sa.select(
             c.reason, sa.func.count(), sa.func.min(row), sa.func.min(c.chunk), sa.func.max(c.chunk)

@@ -41,7 +41,7 @@ from tippers_dagster.campus.identities import DeviceIds
 from tippers_dagster.campus.local_time import MICRO, LocalClock, chunk_bounds, whole_seconds
 from tippers_dagster.campus.source.observed import Observed, Span
 from tippers_dagster.campus.source.read import SourceSnapshot, source_snapshot
-from tippers_dagster.campus.source.schema import REASON, TEXT
+from tippers_dagster.campus.source.schema import REASON, ROW, TEXT
 from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.occupancy.sweep import split
 from tippers_dagster.platform.fingerprint import mix, of_column, of_text, of_texts, sums_by_group
@@ -113,6 +113,7 @@ _REJECTED = pa.schema(
         "space_id": pa.string(),
         "start_time": pa.timestamp("us"),
         "end_time": pa.timestamp("us"),
+        ROW: pa.string(),
     }
 )
 
@@ -181,12 +182,13 @@ class PassSessions:
     """The result of one pass over the source.
 
     ``undated`` is the path of an Arrow file with the rejected rows of which no start is known, None
-    without any. ``addresses`` is one with the devices that it met (``ADDRESSES``), some perhaps
-    repeated; None if it met none.
+    without any; ``undated_rows`` their number. ``addresses`` is one with the devices that it met
+    (``ADDRESSES``), some perhaps repeated; None if it met none.
     """
 
     chunks: list[ChunkSessions]
     undated: Path | None
+    undated_rows: int
     addresses: Path | None
 
 
@@ -227,7 +229,7 @@ def extract(
             undated, addresses = (
                 spill.path if spill.rows else None for spill in (job.undated, job.addresses)
             )
-            yield PassSessions(done, undated, addresses)
+            yield PassSessions(done, undated, job.undated.rows, addresses)
 
 
 @dataclass
@@ -432,8 +434,9 @@ def _rejected(
     columns = {
         "chunk": pa.array([chunk] * len(rows)),
         "reason": reasons,
-        **{name: raw[name] for name in _REJECTED.names[2:]},
+        **{name: raw[name] for name in _REJECTED.names[2:] if name in raw.schema.names},
     }
+    columns.setdefault(ROW, pa.nulls(len(rows), pa.string()))
     return pa.record_batch(columns, schema=_REJECTED)
 
 

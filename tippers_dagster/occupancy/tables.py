@@ -39,6 +39,11 @@ session_reject = sa.Table(
     sa.Column("space_id", sa.Text),
     sa.Column("start_time", sa.DateTime),
     sa.Column("end_time", sa.DateTime),
+    sa.Column(
+        "row",
+        sa.Text,
+        comment="JSON: the row of a log source as it was read, without user names",
+    ),
     comment="one row per rejected source row of a chunk",
 )
 

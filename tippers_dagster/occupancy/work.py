@@ -62,14 +62,16 @@ PROGRESS: ContextVar[Callable[[int], None]] = ContextVar("progress", default=lam
 class Outcome:
     """The result of a run.
 
-    ``figures`` are per chunk; ``computed`` and ``skipped`` count partitions; ``failed`` has
-    the exception of each failed chunk.
+    ``undated`` counts rejected rows of which no start is known; ``figures`` are per chunk;
+    ``computed`` and ``skipped`` count partitions; ``failed`` has the exception of each failed
+    chunk.
     """
 
     asset: str
     chunks: list[str]
     skipped: int = 0
     sessions: list[ChunkSessions] = field(default_factory=list)
+    undated: int = 0
     figures: dict[str, Figures] = field(default_factory=dict)
     failed: dict[str, BaseException] = field(default_factory=dict)
     seconds: float = 0.0
@@ -133,6 +135,7 @@ def _compute_sessions(
             inputs = {d.chunk: session_input(d.observed.fingerprint, base) for d in done.chunks}
             record_sessions(engine, done, inputs, run_id, since)
             outcome.sessions += done.chunks
+            outcome.undated = done.undated_rows
 
 
 def _compute_chunks(

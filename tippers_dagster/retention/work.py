@@ -27,7 +27,7 @@ from tippers_dagster.labelling.labels import NotLabelled
 from tippers_dagster.occupancy.chunk_tables import PREFIXES
 from tippers_dagster.occupancy.files import PRESENCE
 from tippers_dagster.occupancy.repack import occupancy_lake
-from tippers_dagster.occupancy.sessions import consecutive
+from tippers_dagster.occupancy.sessions import UNDATED, consecutive
 from tippers_dagster.occupancy.source_checks import observe
 from tippers_dagster.occupancy.state import ASSETS, State, load_state
 from tippers_dagster.occupancy.tables import (
@@ -295,17 +295,22 @@ def _finish(settings: Settings, chunk: str) -> None:
 
 
 def _blank_rejects(settings: Settings, until: dt.date, held: Mapping[str, str]) -> int:
-    """Remove the MAC addresses of rejected rows in old chunks; returns their number."""
+    """Remove what rejected rows in old chunks say of devices; returns their number.
+
+    Rows of which no start is known may be old, too.
+    """
     c = session_reject.c
-    with_addresses = sa.select(c.chunk).distinct().where(c.mac_address.is_not(None))
+    is_named = sa.or_(c.mac_address.is_not(None), c.row.is_not(None))
+    with_addresses = sa.select(c.chunk).distinct().where(is_named)
     with warehouse_engine(settings).begin() as connection:
         old = [
             chunk
             for chunk in connection.scalars(with_addresses)
-            if chunk not in held and chunk_bounds(chunk, settings.chunk)[1] <= until
+            if chunk == UNDATED
+            or (chunk not in held and chunk_bounds(chunk, settings.chunk)[1] <= until)
         ]
-        blank = sa.update(session_reject).where(c.chunk.in_(old), c.mac_address.is_not(None))
-        return connection.execute(blank.values(mac_address=None)).rowcount
+        blank = sa.update(session_reject).where(c.chunk.in_(old), is_named)
+        return connection.execute(blank.values(mac_address=None, row=None)).rowcount
 
 
 def _check_for_late(settings: Settings) -> dict[str, int]:

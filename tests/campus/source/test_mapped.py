@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import json
 import os
 import random
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from tippers_dagster.cli import build_app
 from tippers_dagster.connections import store as connections_store
 from tippers_dagster.errors import BadInput, SourceError
 from tippers_dagster.occupancy.reading import read_occupancy
+from tippers_dagster.occupancy.rejects import Totals, totals, write_rejects
 from tippers_dagster.occupancy.sessions import UNDATED
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.postgres.owner import OWNER
@@ -307,6 +309,47 @@ def test_rows_without_a_start_are_kept_with_their_reason(
         ).all()
     assert row.mac_address == "3c22fb000001"
     assert "begins" in row.reason
+    assert totals(settings).extraction == 1 + _dated(settings)
+
+
+def _dated(settings: Settings) -> int:
+    with warehouse_engine(settings).connect() as connection:
+        found = connection.exec_driver_sql(
+            f"SELECT count(*) FROM tippers.session_reject WHERE chunk <> '{UNDATED}'"
+        )
+        return int(found.scalar_one())
+
+
+def test_rejected_rows_keep_what_they_said_as_those_of_files_do(
+    stack: Settings, in_sqlite: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ap, begins = "00:11:22:33:44:01", dt.datetime(2025, 1, 7, 9)
+    wrong: list[Row] = [
+        ("n/a", ap, begins, None, None, "kim", "1"),
+        ('3c "22" fb \\', ap, None, None, None, "kim", "tab\t\x01, 🐝"),
+        ("3c22fb000001", None, begins, None, None, "lee", "x" * 600),
+        ("3c22fb000001", "ap-7", begins, begins, None, None, None),
+    ]
+    good: Row = ("3c22fb000001", ap, begins, None, None, "kim", "4")
+    ingest_log(stack, as_csv([*wrong, good], tmp_path / "log.csv"), read_mapping(MAPPING))
+    fill(in_sqlite.engine, [*wrong, good], "TEXT", as_text)
+    settings = use(stack, in_sqlite, monkeypatch)
+    tracked(settings)
+    with warehouse_engine(settings).connect() as connection:
+        by_file, in_place = (
+            {
+                tuple(sorted((k, v or "") for k, v in json.loads(row.row).items())): row.reason
+                for row in connection.exec_driver_sql(f"SELECT reason, row::text FROM {table}")
+            }
+            for table in ("tippers.reject", "tippers.session_reject")
+        )
+    assert len(by_file) == len(wrong)
+    assert in_place == by_file
+    assert not any("kim" in row or "login" in row for row in map(str, in_place))
+    out = tmp_path / "rejects.csv"
+    assert write_rejects(settings, out) == 2 * len(wrong)
+    assert out.read_text().count("ap-7") == 2 * 2  # the row, and its reason
+    assert totals(settings) == Totals(len(wrong), len(wrong), 0)
 
 
 def test_a_preset_names_the_columns(
@@ -365,7 +408,8 @@ def test_a_source_needs_no_coverage(
     other.run(
         f"SET LOCAL ROLE {OWNER}; CREATE SCHEMA source; "
         "CREATE TABLE source.space (space_id int, space_name text, parent_space_id int, "
-        "building_room text); INSERT INTO source.space VALUES (1, 'Campus', NULL, NULL), (7, 'Hall', 1, NULL)"
+        "building_room text); INSERT INTO source.space VALUES "
+        "(1, 'Campus', NULL, NULL), (7, 'Hall', 1, NULL)"
     )
     monkeypatch.setenv("TIPPERS_SOURCE_URL", other.url)
     database = database_of("sqlite")

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tippers_dagster.campus.intake.entries import (
@@ -30,15 +29,15 @@ from tippers_dagster.campus.intake.entries import (
     same_content,
     same_options,
 )
-from tippers_dagster.campus.intake.files import MAX_VALUE_CHARACTERS, Malformed
+from tippers_dagster.campus.intake.files import Malformed
 from tippers_dagster.campus.intake.undo import Undone, remove_ingests
 from tippers_dagster.campus.log.checks import Checks
+from tippers_dagster.campus.log.kept_rows import NUL, storable
 from tippers_dagster.campus.source.load import Load
 from tippers_dagster.errors import BadInput
 from tippers_dagster.settings import Settings
 
 _REJECTS = "tippers_staged_reject"
-_NUL = "\N{SYMBOL FOR NULL}"
 
 
 @dataclass
@@ -104,7 +103,7 @@ class Ingest:
         names = tuple(rows.column_names)
         staged = self._rejects.setdefault(names, f"{_REJECTS}_{len(self._rejects)}")
         # Not under the file's names, which may be too long for PostgreSQL, or mean something to it.
-        values = [_as_json_text(column) for column in rows.columns]
+        values = [storable(column) for column in rows.columns]
         columns = {"number": numbers, "reason": reasons}
         self.load.stage(staged, pa.table(columns | {f"c{at}": v for at, v in enumerate(values)}))
 
@@ -218,11 +217,5 @@ def _literal(moment: dt.datetime | None) -> str:
     return "NULL" if moment is None else f"timestamp '{moment.isoformat(sep=' ')}'"
 
 
-def _as_json_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column as text for PostgreSQL's JSON: cut, and without NUL characters."""
-    column = pc.utf8_slice_codeunits(column.cast(pa.string()), 0, MAX_VALUE_CHARACTERS)
-    return pc.replace_substring(column, "\0", _NUL)
-
-
 def _without_nul(name: str) -> str:
-    return name.replace("\0", _NUL)
+    return name.replace("\0", NUL)

@@ -20,6 +20,7 @@ from tippers_dagster.campus.intake.files import CSV_ROW_BYTES, file_sha256
 from tippers_dagster.campus.intake.journal import Ingest, IngestReport, begin_ingest
 from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.campus.log.checks import Checks
+from tippers_dagster.campus.log.kept_rows import kept_columns
 from tippers_dagster.campus.log.mapping import LogMapping, read_mapping
 from tippers_dagster.campus.log.reading import (
     LogRows,
@@ -206,11 +207,7 @@ class _Load:
             left_out += part.left_out
             ingest.report.rows += part.columns.num_rows
             rows, checks = normalised(part.columns, meaning)
-            # User names are kept nowhere.
-            raw = part.columns.select([n for n in part.columns.column_names if n != "user"])
-            raw = raw.rename_columns(
-                [_one(self.mapping.mapped[role]) or role for role in raw.column_names]
-            )
+            raw = kept_columns(part.columns, self.mapping)
             ingest.reject(raw, part.row_numbers, checks)
             good = pa.array(checks.good)
             unplaced = Checks(rows.num_rows)
@@ -227,10 +224,6 @@ class _Load:
         if not self.mapping.user:
             return malformed
         return [replace(row, text="(not kept: it may have user names)") for row in malformed]
-
-
-def _one(columns: tuple[str, ...]) -> str | None:
-    return columns[0] if len(columns) == 1 else None
 
 
 # --- sessions -------------------------------------------------------------------------------

@@ -16,15 +16,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from tippers_dagster.campus.local_time import MICRO, LocalClock, chunk_keys
-from tippers_dagster.campus.log.arrow_types import text_of
 from tippers_dagster.campus.log.checks import Checks
+from tippers_dagster.campus.log.kept_rows import as_json, kept_columns, storable
 from tippers_dagster.campus.log.reading import LogRows, meaning_of, read_rows
 from tippers_dagster.campus.log.sessions import Meaning, normalised
 from tippers_dagster.campus.log.times import OpenOrder, instants
 from tippers_dagster.campus.source.log_source import LogTable, open_table, said_of_logs
 from tippers_dagster.campus.source.observed import Observed, Span
 from tippers_dagster.campus.source.places import Places
-from tippers_dagster.campus.source.schema import EXACT, PERSON, REASON
+from tippers_dagster.campus.source.schema import EXACT, PERSON, REASON, ROW
 from tippers_dagster.campus.source.session_rows import local_times, session_rows
 from tippers_dagster.campus.source.sightings import Sightings
 from tippers_dagster.errors import SourceError, TippersError
@@ -69,7 +69,7 @@ class MappedSnapshot:
     def sessions(self, span: Span) -> Iterator[pa.RecordBatch]:
         """The sessions that may touch a span, in batches, unordered.
 
-        Columns: those of the session table, with ``EXACT`` and ``REASON``.
+        Columns: those of the session table, with ``EXACT``, ``REASON`` and ``ROW``.
 
         Raises
         ------
@@ -128,7 +128,7 @@ class MappedSnapshot:
         def text(*roles: str) -> pa.Array:
             for role in roles:
                 if role in raw.column_names:
-                    return text_of(raw[role]).combine_chunks()
+                    return storable(raw[role]).combine_chunks()
             return nulls
 
         found = {
@@ -138,6 +138,7 @@ class MappedSnapshot:
             "start_time": local_times(self._clock, self._times(raw, "start", "seen")),
             "end_time": local_times(self._clock, self._times(raw, "end", "updated")),
             REASON: reasons,
+            ROW: as_json(kept_columns(raw, self._source.mapping)).combine_chunks(),
         }
         nothing = pa.nulls(raw.num_rows)
         return pa.table([found.get(n, nothing) for n in SCHEMA.names], SCHEMA.names).cast(SCHEMA)
@@ -154,7 +155,9 @@ class MappedSnapshot:
 
     @staticmethod
     def _stored(rows: pa.Table) -> pa.Table:
-        return rows.append_column(REASON, pa.nulls(rows.num_rows, pa.string())).cast(SCHEMA)
+        for name in (REASON, ROW):
+            rows = rows.append_column(name, pa.nulls(rows.num_rows, pa.string()))
+        return rows.cast(SCHEMA)
 
 
 SCHEMA = pa.schema(
@@ -162,6 +165,7 @@ SCHEMA = pa.schema(
         **{n: pa.timestamp("us") if n.endswith("_time") else pa.string() for n in SESSION_COLUMNS},
         **EXACT,
         REASON: pa.string(),
+        ROW: pa.string(),
     }
 )
 """The columns of sessions."""

@@ -92,6 +92,8 @@ keyed hash of its user (the signed integer of the same bits)."""
 REASON = "reason"
 """A further column of sessions that are read in place: why a row cannot be used; null for all
 others."""
+ROW = "row"
+"""Another one: what such a row said, as JSON, without user names."""
 
 
 @dataclass(frozen=True)
