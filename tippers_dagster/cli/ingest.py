@@ -246,8 +246,9 @@ def list_all() -> None:
     if not found:
         typer.echo("Nothing has been ingested. `tippers ingest --help` lists the kinds of files.")
         return
-    table = Table("ingest", "when", "kind", "from", "read", "loaded", "rejected", "options", "")
-    for column in table.columns[4:7]:
+    numbers = ("read", "left out", "rejected", "loaded")
+    table = Table("ingest", "when", "kind", "from", *numbers, "options", "")
+    for column in table.columns[4:8]:
         column.justify = "right"
     for one in found:
         table.add_row(
@@ -255,7 +256,7 @@ def list_all() -> None:
             f"{one.ingested_at.astimezone():%Y-%m-%d %H:%M}",
             one.kind,
             short_path(one.name),
-            *(f"{number:,}" for number in (one.rows, one.loaded, one.rejected)),
+            *(f"{number:,}" for number in (one.rows, one.left_out, one.rejected, one.loaded)),
             shown(describe_options(one.options)),
             _effect(one),
         )
@@ -405,9 +406,8 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
     table = Table("", "rows", title=str(path), title_justify="left")
     table.columns[1].justify = "right"
     table.add_row("read", f"{report.rows:,}")
-    table.add_row("loaded", f"{report.loaded:,}")
-    for name, value in report.details.items():
-        table.add_row(f"  {name}", value)
+    if report.left_out:
+        table.add_row("left out, by where in the mapping", f"{report.left_out:,}")
     table.add_row("rejected", f"{report.rejected.total():,}")
     reasons = report.rejected.most_common()
     for reason, count in reasons[:REASONS_SHOWN]:
@@ -415,6 +415,10 @@ def _show(console: Console, path: Path, report: IngestReport) -> None:
     if others := reasons[REASONS_SHOWN:]:
         rest = sum(count for _, count in others)
         table.add_row(f"  {counted(len(others), 'other reason')}", f"{rest:,}")
+    table.add_row("taken", f"{report.taken:,}")
+    table.add_row("loaded", f"{report.loaded:,}")
+    for name, value in report.details.items():
+        table.add_row(f"  {name}", value)
     console.print(table)
     console.print(f"To undo: `tippers ingest undo {report.ingest_id}`.")
     if report.rejected:

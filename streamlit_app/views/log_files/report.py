@@ -39,8 +39,16 @@ def show(settings: Settings, loaded: Loaded) -> None:
     )
     with st.container(horizontal=True):
         st.metric("Rows read", f"{report.rows:,}", border=True)
-        st.metric("Sessions loaded", f"{report.loaded:,}", border=True)
+        if report.left_out:
+            st.metric(
+                "Rows left out",
+                f"{report.left_out:,}",
+                border=True,
+                help="Rows that do not count, by `where` in the mapping.",
+            )
         st.metric("Rows rejected", f"{report.rejected.total():,}", border=True)
+        st.metric("Rows taken", f"{report.taken:,}", border=True)
+        st.metric("Sessions loaded", f"{report.loaded:,}", border=True)
     for text in _sentences(settings, loaded):
         st.markdown(text)
     again = f"then read the log again: `tippers ingest again {report.ingest_id} --file FILE`"

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 
 from tests.occupancy.campus import compute_all, look_again
+from tippers_dagster.campus.intake.entries import list_ingests
 from tippers_dagster.campus.intake.ingest import FileOptions, ingest_file
 from tippers_dagster.campus.intake.journal import IngestReport
-from tippers_dagster.campus.intake.log import ingest_log
+from tippers_dagster.campus.intake.log import LOG, ingest_log
 from tippers_dagster.campus.intake.observations import ingest_observations
 from tippers_dagster.campus.intake.repeat import Changes, ingest_again
 from tippers_dagster.campus.intake.undo import undo_ingests
@@ -377,6 +378,25 @@ def test_rows_that_all_do_not_count(campus: Settings, tmp_path: Path) -> None:
     wireless = {"where": [{"column": "type", "equals": "wifi"}]}
     with pytest.raises(BadInput, match=r"No row of .* counts"):
         ingest_log(campus, path, read_mapping(found.as_fields() | wireless))
+
+
+@pytest.mark.parametrize("observed", [False, True])
+def test_the_rows_read_are_left_out_rejected_or_taken(
+    campus: Settings, tmp_path: Path, observed: bool
+) -> None:
+    start = "2025-01-07 09:00"
+    kinds = [("00:1a:2b:3c:51:01", "wifi")] * 3 + [("n/a", "wifi")] * 2 + [("n/a", "wired")] * 4
+    lines = [f"{device},{start},,12,{kind}" for device, kind in kinds]
+    path = write(tmp_path / "log.csv", "mac,on,off,room,type", *lines, "too,few")
+    times = {"seen": "on"} if observed else {"start": "on", "end": "off"}
+    wireless = {"where": [{"column": "type", "equals": "wifi"}]}
+    mapping = read_mapping({"device": "mac", "space": "room"} | times | wireless)
+    report = ingest_log(campus, path, mapping)
+    assert (report.rows, report.left_out, report.rejected.total(), report.taken) == (10, 4, 3, 3)
+    assert report.loaded == (1 if observed else 3)
+    entry = list_ingests(campus, (LOG,))[-1]
+    numbers = (entry.rows, entry.left_out, entry.rejected, entry.loaded)
+    assert numbers == (10, 4, 3, report.loaded)
 
 
 def test_records_without_items_are_not_lost(campus: Settings, tmp_path: Path) -> None:

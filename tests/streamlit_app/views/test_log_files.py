@@ -75,7 +75,12 @@ def test_a_log_is_uploaded_seen_loaded_and_not_loaded_again(app: App) -> None:
     test.button(key="log.load").click().run()
     assert not test.exception, test.exception
     assert "was loaded as ingest 3" in test.success[0].value
-    assert metrics(test) == {"Rows read": "7", "Sessions loaded": "3", "Rows rejected": "4"}
+    assert metrics(test) == {
+        "Rows read": "7",
+        "Rows rejected": "4",
+        "Rows taken": "3",
+        "Sessions loaded": "3",
+    }
     assert "1 day with sessions: Tue 7 Jan 2025" in texts(test)
     assert "`tippers rejects` lists the rejected rows." in texts(test)
     uploaded(test, RADACCT + LOST)
@@ -119,6 +124,14 @@ def test_the_mapping_is_edited_as_yaml(app: App) -> None:
     assert box(test, "Start").value == ["acctstarttime"]
     assert "The mapping also has `where`" in texts(test)
     assert "4 left out" in texts(test)
+    test.button(key="log.load").click().run()
+    assert metrics(test) == {
+        "Rows read": "6",
+        "Rows left out": "4",
+        "Rows rejected": "1",
+        "Rows taken": "1",
+        "Sessions loaded": "1",
+    }
 
 
 def test_another_kind_or_an_open_order_is_explained(app: App) -> None:

@@ -20,8 +20,8 @@ from tippers_dagster.settings import Settings
 
 LOCK = "pg_advisory_xact_lock(hashtext('tippers.ingest'))"
 _COLUMNS = (
-    "ingest_id, kind, name, sha256, size, options::text AS options, rows, loaded, rejected, "
-    "traced, first_start, last_start, ingested_at, redone_at, undone_at"
+    "ingest_id, kind, name, sha256, size, options::text AS options, rows, left_out, loaded, "
+    "rejected, traced, first_start, last_start, ingested_at, redone_at, undone_at"
 )
 
 SESSION_KINDS = ("sessions", "observations", "log")
@@ -47,6 +47,7 @@ class Ingested:
     size: int | None
     options: Options | None
     rows: int
+    left_out: int
     loaded: int
     rejected: int
     traced: bool

@@ -44,15 +44,17 @@ _REJECTS = "tippers_staged_reject"
 class IngestReport:
     """The result of an ingest.
 
-    ``rows`` were read; ``loaded`` were written (for observations: sessions); ``rejected`` counts
-    rows by reason; ``already``: this content was ingested before, at ``when``, and nothing was
-    done. ``details`` has further figures by name, ``ignored`` the unused columns of the file.
-    ``ingest_id`` is the number in the journal; ``dates`` are the local dates that added and removed
-    sessions may touch; ``unplaced`` counts loaded sessions by space, for spaces that do not exist;
-    ``unknown_access_points`` counts rejected rows by access point, for those that cover no space.
+    ``rows`` were read, of which the mapping of a log leaves out ``left_out``; ``rejected`` counts
+    rows by reason; ``loaded`` were written (for observations: sessions); ``already``: this content
+    was ingested before, at ``when``, and nothing was done. ``details`` has further figures by name,
+    ``ignored`` the unused columns of the file. ``ingest_id`` is the number in the journal;
+    ``dates`` are the local dates that added and removed sessions may touch; ``unplaced`` counts
+    loaded sessions by space, for spaces that do not exist; ``unknown_access_points`` counts
+    rejected rows by access point, for those that cover no space.
     """
 
     rows: int = 0
+    left_out: int = 0
     loaded: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     already: bool = False
@@ -63,6 +65,11 @@ class IngestReport:
     dates: set[dt.date] = field(default_factory=set)
     unplaced: Counter[str] = field(default_factory=Counter)
     unknown_access_points: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def taken(self) -> int:
+        """The rows read that are neither left out nor rejected."""
+        return self.rows - self.left_out - self.rejected.total()
 
 
 @dataclass
@@ -110,16 +117,19 @@ class Ingest:
     def finish(self) -> None:
         """Write the rejected rows and complete the entry, or raise when no row is usable."""
         rejected = self.report.rejected.total()
-        if self.report.rows and rejected == self.report.rows:
+        if rejected and not self.report.taken:
             raise BadInput(
                 f"All rows of {self.path} were rejected; nothing was loaded.\n"
                 + "\n".join(f"{n:,} x {why}" for why, n in self.report.rejected.most_common()),
                 "Is it the right kind of file? `tippers log preview` shows how a log's columns "
                 "are read.",
             )
-        if not self.report.rows and self.report.details:
-            left_out = ", ".join(f"{what}: {n}" for what, n in self.report.details.items())
-            raise BadInput(f"No row of {self.path} counts ({left_out}).", "Correct the mapping.")
+        if self.report.left_out and not self.report.taken:
+            raise BadInput(
+                f"No row of {self.path} counts: its mapping leaves out all "
+                f"{self.report.left_out:,}, by `where`.",
+                "Correct the mapping.",
+            )
         if not self.report.rows:
             raise BadInput(f"{self.path} has no rows.", "Expected a header line and rows.")
         for names, staged in self._rejects.items():
@@ -133,7 +143,8 @@ class Ingest:
             )
         self.load.execute(
             f"UPDATE tippers.ingested_file SET rows = {self.report.rows}, "
-            f"loaded = {self.report.loaded}, rejected = {rejected}, "
+            f"left_out = {self.report.left_out}, rejected = {rejected}, "
+            f"loaded = {self.report.loaded}, "
             f"first_start = {_literal(self.first_start)}, last_start = {_literal(self.last_start)} "
             f"WHERE ingest_id = {self.ingest_id}"
         )

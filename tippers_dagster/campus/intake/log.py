@@ -202,10 +202,9 @@ class _Load:
         meaning = meaning_of(self.mapping, deployment, key, order)
         places = Places(self.settings, ingest.load.execute)
         ingest.report.unknown_access_points = places.unknown
-        left_out = 0
         for part in parts:
-            left_out += part.left_out
-            ingest.report.rows += part.columns.num_rows
+            ingest.report.left_out += part.left_out
+            ingest.report.rows += part.columns.num_rows + part.left_out
             rows, checks = normalised(part.columns, meaning)
             raw = kept_columns(part.columns, self.mapping)
             ingest.reject(raw, part.row_numbers, checks)
@@ -216,8 +215,6 @@ class _Load:
             yield rows.set_column(rows.column_names.index("space"), "space", space).filter(
                 pa.array(unplaced.good)
             )
-        if left_out:
-            ingest.report.details["left out by the mapping"] = f"{left_out:,}"
 
     def _without_users(self, malformed: list[Malformed]) -> list[Malformed]:
         """Rows that cannot be taken apart, without their text if user names may be in it."""

@@ -20,6 +20,13 @@ ingested_file = sa.Table(
     sa.Column("loaded", sa.BigInteger, nullable=False, comment="rows written to the source table"),
     sa.Column("rejected", sa.BigInteger, nullable=False, comment="rows in the table reject"),
     sa.Column(
+        "left_out",
+        sa.BigInteger,
+        nullable=False,
+        server_default=sa.text("0"),
+        comment="rows that do not count, by the mapping",
+    ),
+    sa.Column(
         "traced",
         sa.Boolean,
         nullable=False,
