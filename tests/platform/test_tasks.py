@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,13 @@ import pytest
 
 from tests.platform.cluster import two_workers
 from tippers_dagster.errors import SettingsError
-from tippers_dagster.platform.tasks import WorkerLost, for_workers, run_tasks, threads_or_cluster
+from tippers_dagster.platform.tasks import (
+    WorkerLost,
+    for_workers,
+    made_ahead,
+    run_tasks,
+    threads_or_cluster,
+)
 from tippers_dagster.settings import Settings
 
 
@@ -98,3 +105,21 @@ def test_workers_get_no_secret(tmp_path: Path) -> None:
     assert "hunter2" not in repr(told.model_dump(mode="python"))
     assert told.device_key is None
     assert told.database_url is None
+
+
+def test_items_are_made_while_the_one_before_is_used() -> None:
+    made = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        made.set()
+        yield 2
+        raise SettingsError("no more")
+
+    found = made_ahead(items())
+    assert next(found) == 1
+    assert made.wait(60), "the second is made before it is asked for"
+    assert next(found) == 2
+    with pytest.raises(SettingsError, match="no more"):
+        next(found)
+    assert list(made_ahead(iter("abc"))) == ["a", "b", "c"]

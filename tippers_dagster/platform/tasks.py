@@ -25,6 +25,19 @@ class WorkerLost(TippersError):
     """The processes working on a task died repeatedly."""
 
 
+def made_ahead(items: Iterator[Result]) -> Iterator[Result]:
+    """The items of an iterator, each made in another thread while the one before it is used.
+
+    For work that releases the interpreter, such as Arrow's, and waiting.
+    """
+    nothing = object()
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, nothing)
+        while (item := coming.result()) is not nothing:
+            coming = thread.submit(next, items, nothing)
+            yield item  # type: ignore[misc]
+
+
 def run_tasks(
     settings: Settings, function: Callable[[Task], Result], tasks: Sequence[Task]
 ) -> Iterator[tuple[int, Result]]:

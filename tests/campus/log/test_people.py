@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tippers_dagster.campus.identities import DeviceIds
+from tippers_dagster.campus.log import people
 from tippers_dagster.campus.log.people import UserNames, persons
 from tippers_dagster.errors import BadInput
 
@@ -95,3 +96,11 @@ def test_a_name_is_read_the_same_alone_again_and_in_any_case(users: list[str | N
     for user, found in zip(users, together, strict=True):
         if user is not None:
             assert person(user.casefold()) == found
+
+
+def test_names_of_earlier_batches_give_the_same_persons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(people, "MAX_KNOWN", 4)
+    known = people.KnownPersons()
+    for users in (["kim", None, "anon"], ["lee", "KIM", "kim"], [], ["a", "b", "c", "kim", ""]):
+        batch = pa.array(users, pa.string())
+        assert persons(batch, OWN, KEY, known=known) == persons(batch, OWN, KEY), users

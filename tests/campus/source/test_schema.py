@@ -210,7 +210,7 @@ def test_indexes_are_rebuilt_only_after_a_large_load(stack: Settings) -> None:
         create_session_indexes(load, stack)
     assert _indexes(stack) == every
     with load_transaction(stack) as load:
-        prepare_bulk_load(load, stack, 1)
+        prepare_bulk_load(load, stack, 0)
         kept = load.execute("SELECT count(*) FROM pg_indexes WHERE tablename = $1", (table.name,))
         prepare_bulk_load(load, stack, 1_000)
         gone = load.execute("SELECT count(*) FROM pg_indexes WHERE tablename = $1", (table.name,))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from tippers_dagster.campus.intake.files import CSV_ROW_BYTES, file_sha256
 from tippers_dagster.campus.intake.journal import Ingest, IngestReport, begin_ingest
 from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.campus.log.checks import Checks
+from tippers_dagster.campus.log.formats import LogFile
 from tippers_dagster.campus.log.kept_rows import kept_columns
 from tippers_dagster.campus.log.mapping import LogMapping, read_mapping
 from tippers_dagster.campus.log.reading import (
@@ -38,6 +41,7 @@ from tippers_dagster.campus.source.session_rows import session_rows
 from tippers_dagster.campus.source.sightings import Sightings
 from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.keys import device_key
+from tippers_dagster.platform.tasks import made_ahead
 from tippers_dagster.settings import Settings
 
 LOG = "log"
@@ -185,27 +189,39 @@ class _Load:
             used = {name.strip().casefold() for name in self.mapping.columns} - kept
             ingest.report.ignored = [n for n in file.names if n.strip().casefold() not in used]
             if not ingest.report.already:
-                parts = read_rows(file, self.mapping, self.progress)
-                rows = self._rows(ingest, parts, order)
-                if self.gap_seconds is not None:
-                    _load_observations(ingest, rows, self.gap_seconds)
-                else:
-                    _load_sessions(ingest, rows, self.mapping.open_hours)
+                # Closed before the file is, which another thread reads.
+                with closing(self._rows(ingest, file, order)) as rows:
+                    if self.gap_seconds is not None:
+                        _load_observations(ingest, rows, self.gap_seconds)
+                    else:
+                        _load_sessions(ingest, rows, self.mapping.open_hours)
                 ingest.reject_malformed(self._without_users(file.malformed))
         return ingest.report
 
-    def _rows(
-        self, ingest: Ingest, parts: Iterator[LogRows], order: Order | None
-    ) -> Iterator[pa.Table]:
-        """The usable rows in one form, with the space of each; all others are rejected."""
+    def _normalised(
+        self, file: LogFile, order: Order | None, progress: Progress
+    ) -> Iterator[tuple[LogRows, pa.Table, Checks]]:
+        """The rows as they are, the usable ones in one form, and why others are not."""
         deployment, key = said_of_logs(self.settings), device_key(self.settings)
         meaning = meaning_of(self.mapping, deployment, key, order)
+        for part in read_rows(file, self.mapping, progress):
+            yield part, *normalised(part.columns, meaning)
+
+    def _rows(
+        self, ingest: Ingest, file: LogFile, order: Order | None
+    ) -> Generator[pa.Table, None, None]:
+        """The usable rows in one form, with the space of each; all others are rejected.
+
+        While PostgreSQL stores some rows, the next are read.
+        """
         places = Places(self.settings, ingest.load.execute)
         ingest.report.unknown_access_points = places.unknown
-        for part in parts:
+        read: deque[tuple[int, int]] = deque(maxlen=1)
+        parts = self._normalised(file, order, lambda *position: read.append(position))
+        for part, rows, checks in made_ahead(parts):
+            self._report(read)
             ingest.report.left_out += part.left_out
             ingest.report.rows += part.columns.num_rows + part.left_out
-            rows, checks = normalised(part.columns, meaning)
             raw = kept_columns(part.columns, self.mapping)
             ingest.reject(raw, part.row_numbers, checks)
             good = pa.array(checks.good)
@@ -215,6 +231,12 @@ class _Load:
             yield rows.set_column(rows.column_names.index("space"), "space", space).filter(
                 pa.array(unplaced.good)
             )
+        self._report(read)
+
+    def _report(self, read: deque[tuple[int, int]]) -> None:
+        """Report the latest progress, in the thread of who called: pages need that."""
+        if read and self.progress is not None:
+            self.progress(*read.pop())
 
     def _without_users(self, malformed: list[Malformed]) -> list[Malformed]:
         """Rows that cannot be taken apart, without their text if user names may be in it."""

@@ -9,7 +9,9 @@ devices that log in by these. Only the hash is returned.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +29,9 @@ ANONYMOUS = ("anon.*",)
 
 MACHINES = ("host/.*", r".*\$")
 """Windows: by certificate or host name, and accounts of computers in Active Directory."""
+
+MAX_KNOWN = 200_000
+"""Names that are kept from one batch to the next."""
 
 _TWELVE_DIGITS = "^[0-9]{12}$"
 
@@ -67,8 +72,29 @@ class UserNames:
                 ) from None
 
 
+class KnownPersons:
+    """The persons of the names of one log, which are in many of its batches. In memory only."""
+
+    def __init__(self) -> None:
+        self._names, self._hashes = pa.array([], pa.string()), pa.array([], pa.uint64())
+
+    def of(self, names: pa.Array, hashes_of: Callable[[pa.Array], pa.Array]) -> pa.Array:
+        """The hashes of distinct names; those of new ones are made by ``hashes_of``."""
+        new = names.filter(pc.is_null(pc.index_in(names, value_set=self._names)))
+        if len(self._names) + len(new) > MAX_KNOWN:
+            self._names, self._hashes = names, hashes_of(names)
+        elif len(new):
+            self._names = pa.concat_arrays([self._names, new])
+            self._hashes = pa.concat_arrays([self._hashes, hashes_of(new)])
+        return self._hashes.take(pc.index_in(names, value_set=self._names))
+
+
 def persons(
-    users: pa.Array, rules: UserNames, key: bytes, devices: pa.Array | None = None
+    users: pa.Array,
+    rules: UserNames,
+    key: bytes,
+    devices: pa.Array | None = None,
+    known: KnownPersons | None = None,
 ) -> pa.Array:
     """The person of each session.
 
@@ -83,6 +109,8 @@ def persons(
     devices
         Normalised ids of the sessions' devices, text [n]. Twelve decimal digits may be an address
         or a person's number; they are an address if they are that of the device.
+    known
+        Those of earlier batches of the same log, by the same rules and key.
 
     Returns
     -------
@@ -90,14 +118,20 @@ def persons(
         Null where the name is of no person.
     """
     encoded = users if pa.types.is_dictionary(users.type) else users.dictionary_encode()
-    names = _canonical(encoded.dictionary, rules)
-    hashes = pa.array(keyed_hashes(names.drop_null().to_pylist(), key, DOMAIN), pa.uint64())
-    numbers = np.cumsum(np.asarray(names.is_valid())) - 1
-    by_name = hashes.take(pa.array(numbers, mask=np.asarray(names.is_null())))
+    names = encoded.dictionary.cast(pa.string())
+    by_name = (known or KnownPersons()).of(names, partial(_hashes, rules=rules, key=key))
     found = by_name.take(encoded.indices)
     if devices is None:
         return found
     return _without_own_addresses(found, encoded, devices)
+
+
+def _hashes(users: pa.Array, rules: UserNames, key: bytes) -> pa.Array:
+    """The persons of distinct user names; null for names of no person. uint64 [n]."""
+    names = _canonical(users, rules)
+    hashes = pa.array(keyed_hashes(names.drop_null().to_pylist(), key, DOMAIN), pa.uint64())
+    numbers = np.cumsum(np.asarray(names.is_valid())) - 1
+    return hashes.take(pa.array(numbers, mask=np.asarray(names.is_null())))
 
 
 def _canonical(users: pa.Array, rules: UserNames) -> pa.Array:

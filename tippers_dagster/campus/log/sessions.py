@@ -28,7 +28,7 @@ from tippers_dagster.campus.log import times
 from tippers_dagster.campus.log.access_points import normalise_access_points
 from tippers_dagster.campus.log.checks import END_BEFORE_START, NO_ACCESS_POINT, NO_SPACE, Checks
 from tippers_dagster.campus.log.durations import DurationUnit, durations
-from tippers_dagster.campus.log.people import UserNames, persons
+from tippers_dagster.campus.log.people import KnownPersons, UserNames, persons
 from tippers_dagster.campus.log.texts import check_text, text
 from tippers_dagster.campus.log.times import (
     Order,
@@ -98,6 +98,8 @@ class Meaning:
         "address": other ids are rejected. "any": they are kept.
     users
         How user names are to be read.
+    known
+        The persons that batches had so far.
     """
 
     clock: LocalClock
@@ -109,6 +111,7 @@ class Meaning:
     duration_unit: DurationUnit = "s"
     device_is: Literal["address", "any"] = "any"
     users: UserNames = field(default_factory=UserNames)
+    known: KnownPersons = field(default_factory=KnownPersons, repr=False, compare=False)
 
     def name(self, role: str) -> str:
         """The source's name of a column."""
@@ -157,7 +160,7 @@ def normalised(columns: pa.Table, meaning: Meaning) -> tuple[pa.Table, Checks]:
     if "user" in roles:
         names, at = _distinct(columns["user"], meaning.name("user"))
         users = pa.DictionaryArray.from_arrays(at, names)
-        found["person"] = persons(users, meaning.users, meaning.key, found["device"])
+        found["person"] = persons(users, meaning.users, meaning.key, found["device"], meaning.known)
     nulls = pa.nulls(columns.num_rows)
     filled = [found.get(name, nulls) for name in SCHEMA.names]
     rows = pa.table(filled, names=SCHEMA.names).cast(SCHEMA)

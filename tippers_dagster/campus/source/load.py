@@ -29,8 +29,6 @@ from tippers_dagster.settings import Settings
 if TYPE_CHECKING:
     from adbc_driver_postgresql import dbapi
 
-STORED_ROW_BYTES = 104
-"""Approximate size of a session in PostgreSQL."""
 INDEX_MEMORY = "512MB"
 """``maintenance_work_mem`` while the session table's indexes are built."""
 
@@ -153,8 +151,11 @@ def prepare_bulk_load(load: Load, settings: Settings, expected_rows: int) -> Non
     meanwhile, but not for smaller loads.
     """
     table = source_tables(settings)[SESSIONS]
-    found = load.execute("SELECT pg_relation_size($1::regclass)", (table.sql,))
-    if found.column(0)[0].as_py() <= expected_rows * STORED_ROW_BYTES:
+    # As the last load left it. Not its size, in which rows of undone loads stay for a while.
+    found = load.execute(
+        "SELECT reltuples::float8 FROM pg_class WHERE oid = $1::regclass", (table.sql,)
+    )
+    if found.column(0)[0].as_py() <= expected_rows:
         _drop_session_indexes(load, table)
 
 
