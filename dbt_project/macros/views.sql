@@ -22,7 +22,7 @@
 {%- endmaterialization %}
 
 
-{#- Whether a relation is a view with the columns that a query gives. -#}
+{#- Whether a relation is a view with the columns that a query gives, or the first of these. -#}
 {% macro can_be_replaced(existing, view, sql) -%}
     {%- set trial = make_intermediate_relation(view) -%}
     {%- do drop_relation_if_exists(load_cached_relation(trial)) -%}
@@ -36,5 +36,5 @@
         {%- do kinds.append(columns) -%}
     {%- endfor -%}
     {%- do adapter.drop_relation(trial) -%}
-    {{ return(existing.is_view and kinds[0] == kinds[1]) }}
+    {{ return(existing.is_view and kinds[0] == kinds[1][:kinds[0] | length]) }}
 {%- endmacro %}

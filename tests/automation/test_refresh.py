@@ -77,6 +77,20 @@ def test_a_changed_definition_makes_its_asset_and_dependents_stale(make: MakeGra
     assert graph.until_quiet() == ["level2"]
 
 
+def test_what_an_asset_gained_makes_only_itself_stale(make: MakeGraph) -> None:
+    graph = make()
+    graph.until_quiet()
+    graph.change("left", added="column")
+    (left,) = (n for n in graph.nodes if n.name == "left")
+    snapshot = Snapshot.take(graph.settings, graph.instance, graph.nodes)
+    assert "gained columns" in _why_stale(snapshot, left, snapshot.state("left"))
+    assert graph.until_quiet() == ["left"]
+    graph.change("left", added="")
+    assert graph.until_quiet() == ["left"]
+    graph.change("left", added="column", content="2")
+    assert graph.until_quiet() == ["left", "model", "level2"]
+
+
 def test_changed_rows_make_their_readers_stale(make: MakeGraph) -> None:
     graph = make([*DIAMOND, node("apart")])
     graph.until_quiet()

@@ -558,9 +558,10 @@ def test_the_order_is_that_of_all_columns() -> None:
             "is_open": rng.integers(0, 2, n).astype(np.uint8),
             "session": rng.integers(0, 2, n).astype(np.uint64),
             "person": rng.integers(0, 2, n).astype(np.uint64),
+            "kept": rng.integers(-1, 2, n).astype(np.int32),
         }
         names = ("device", "start", "end", "space", "sensor", "start_time", "end_time", "is_open")
-        names = (*names, "session", "person")
+        names = (*names, "session", "person", "kept")
         ours = module._order(rows)
         plain = sorted(range(n), key=lambda i: tuple(rows[name][i] for name in names))
         assert sorted(ours.tolist()) == list(range(n))
@@ -598,3 +599,51 @@ def test_an_empty_chunk_has_an_empty_file(settings: Settings) -> None:
     lake: Lake = open_lake(settings)
     assert lake.exists(sessions_key(W1))
     assert read(settings, W1).num_rows == 0
+
+
+def _keep(settings: Settings, number: str, values: str | None) -> None:
+    campus.change(
+        settings,
+        "UPDATE source.user_ap_trajectory SET kept = %s WHERE session_id = %s",
+        *(values, number),
+    )
+
+
+def test_what_is_kept_of_a_session_is_of_all_its_rows(settings: Settings) -> None:
+    """The closed row's values count; those of the others under further names are not lost."""
+    start, end = at("2025-01-07T09:00"), at("2025-01-07T10:00")
+    rows = [("open", None), ("closed", end), ("shorter", at("2025-01-07T09:30"))]
+    campus.add_sessions(settings, [Seen("m1", "r1", start, until) for _, until in rows])
+    for number, until in rows:
+        campus.change(
+            settings,
+            "UPDATE source.user_ap_trajectory SET session_id = %s "
+            "WHERE end_time IS NOT DISTINCT FROM %s",
+            *(number, until),
+        )
+    nothing = run(settings, [W1, W2])[W1]
+    assert "kept" not in read(settings, W1).column_names
+    before = open_lake(settings).read_bytes(sessions_key(W1))
+
+    _keep(settings, "open", '{"net": "old", "rssi": "-70", "kind": "phone"}')
+    _keep(settings, "shorter", '{"net": "older", "kind": "laptop"}')
+    completed = run(settings, [W1, W2])[W1]
+    assert read(settings, W1)["kept"].to_pylist() == [
+        '{"net": "older", "kind": "laptop", "rssi": "-70"}'
+    ]
+    assert "kept" not in read(settings, W2).column_names
+    _keep(settings, "closed", '{"net": "new"}')
+    found = run(settings, [W1, W2])[W1]
+    assert read(settings, W1)["kept"].to_pylist() == [
+        '{"net": "new", "kind": "laptop", "rssi": "-70"}'
+    ]
+    # Rules read it, and no count does.
+    prints = {d.log_fingerprint for d in (nothing, completed, found)}
+    assert len(prints) == len({d.observed for d in (nothing, completed, found)}) == 3
+    assert len({d.fingerprint for d in (nothing, completed, found)}) == 1
+
+    for number, _ in rows:
+        _keep(settings, number, None)
+    again = run(settings, [W1, W2])[W1]
+    assert open_lake(settings).read_bytes(sessions_key(W1)) == before
+    assert (again.observed, again.log_fingerprint) == (nothing.observed, nothing.log_fingerprint)

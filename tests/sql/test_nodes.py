@@ -8,12 +8,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.sql.definitions import LONG, catalog, rule
 from tippers_dagster.automation.nodes import Table
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.sql.assets import dbt_assets
-from tippers_dagster.sql.nodes import dbt_nodes, key_of
+from tippers_dagster.sql.nodes import apart_from_added, dbt_nodes, key_of
 from tippers_dagster.sql.project import rendered_project
 from tippers_dagster.sql.translator import Translator
 
@@ -49,6 +50,15 @@ def test_only_changed_models_have_other_content(
     get_settings.cache_clear()
     models = {n.name for n in dbt_nodes(rendered_project(bare, catalog())) if n.source is None}
     assert differing(before, contents(get_settings(), catalog())) == models
+
+
+def test_added_columns_are_no_part_of_what_others_read() -> None:
+    for name in ("int_sessions", "stg_user_ap_trajectory"):
+        path = REPOSITORY / "dbt_project" / "models" / "staging" / f"{name}.sql"
+        lines = path.read_text().splitlines(keepends=True)
+        before = "".join(line for line in lines if "added(" not in line)
+        assert apart_from_added("".join(lines)) == (before.rstrip("\n") + "\n", ["sessions.kept"])
+    assert apart_from_added("select 1") == ("select 1", [])
 
 
 def test_nodes_and_assets_agree(bare: Settings) -> None:

@@ -19,6 +19,9 @@ from typing import Any
 from tippers_dagster.catalog.refresh import ON_CHANGE, Refresh
 from tippers_dagster.errors import TippersError
 
+_ADDED = "+"
+"""In a version, before what dependents do not see."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -60,6 +63,9 @@ class Node:
         like that of a definition.
     refresh
         When it is computed after its data changed: as soon as one of these policies says so.
+    added
+        A hash of what came later and changes nothing of what dependents had read: further columns
+        of a view. Only the asset itself is computed again.
     """
 
     key: tuple[str, ...]
@@ -71,6 +77,7 @@ class Node:
     seen_by_token: bool = False
     entered: bool = False
     refresh: tuple[Refresh, ...] = (ON_CHANGE,)
+    added: str = ""
 
     @property
     def name(self) -> str:
@@ -103,7 +110,8 @@ def version_of(
     ``token``: the token of the external data, for a node with ``every_seconds``.
     """
     read = [f"{'/'.join(dep)}={versions[dep] or ''}" for dep in sorted(node.deps)]
-    return digest(node.content, *read, *([] if token is None else [token]))
+    version = digest(node.content, *read, *([] if token is None else [token]))
+    return f"{version}{_ADDED}{node.added}" if node.added else version
 
 
 def lineage_of(
@@ -117,13 +125,21 @@ def lineage_of(
         # The first rows of a source with a query do not wait, like a change of its definition.
         first = node.source.query is not None and not token
         return digest(token or "") if node.entered or first else ""
-    read = [f"{'/'.join(dep)}={lineages[dep] or ''}" for dep in sorted(node.deps)]
-    return digest(node.content, *read)
+    read = [f"{'/'.join(d)}={without_added(lineages[d]) or ''}" for d in sorted(node.deps)]
+    lineage = digest(node.content, *read)
+    return f"{lineage}{_ADDED}{node.added}" if node.added else lineage
 
 
 def seen_version(node: Node, version: str | None, token: str | None) -> str | None:
     """The version of a node as its dependents see it; ``token``: its last one."""
-    return token if node.seen_by_token else version
+    if node.seen_by_token:
+        return token
+    return version if node.source is not None else without_added(version)
+
+
+def without_added(version: str | None) -> str | None:
+    """A version, or lineage, without what dependents do not see."""
+    return None if version is None else version.partition(_ADDED)[0]
 
 
 def wanted_versions(nodes: Iterable[Node], tokens: Mapping[str, str]) -> dict[tuple[str, ...], str]:

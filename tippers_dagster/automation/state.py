@@ -16,7 +16,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from tippers_dagster.automation.nodes import Node, lineage_of, seen_version, version_of
+from tippers_dagster.automation.nodes import (
+    Node,
+    lineage_of,
+    seen_version,
+    version_of,
+    without_added,
+)
 from tippers_dagster.automation.retries import retry_wait
 from tippers_dagster.automation.tables import asset_state, source_token
 from tippers_dagster.automation.tokens import check_new_sources, record_tokens, source_tokens
@@ -334,7 +340,7 @@ class Recorder:
     def _version_read(self, name: str) -> str | None:
         node, token = self._nodes.get(tuple(name.split("/"))), self._tokens.get(name)
         recorded = self._recorded.get(name)
-        version = token if recorded is None else recorded.version
+        version = token if recorded is None else without_added(recorded.version)
         return version if node is None else seen_version(node, version, token)
 
     def _lineage_read(self, key: tuple[str, ...]) -> str | None:

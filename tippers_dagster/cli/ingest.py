@@ -16,6 +16,7 @@ from tippers_dagster.cli.log_options import (
     DurationColumn,
     Encoding,
     EndColumn,
+    KeepColumns,
     MappingOption,
     PresetOption,
     SeenColumn,
@@ -115,6 +116,7 @@ def log(
     space: SpaceColumn = None,
     user: UserColumn = None,
     session_id: SessionIdColumn = None,
+    keep: KeepColumns = None,
     timezone: Zone = None,
     day_first: DayFirst = None,
     gap: Gap = None,
@@ -147,6 +149,7 @@ def log(
         space=space,
         user=user,
         session_id=session_id,
+        keep=keep,
         timezone=timezone,
         order=order_of(day_first),
     )

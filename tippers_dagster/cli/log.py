@@ -20,6 +20,7 @@ from tippers_dagster.cli.log_options import (
     DurationColumn,
     Encoding,
     EndColumn,
+    KeepColumns,
     MappingOption,
     PresetOption,
     SeenColumn,
@@ -69,6 +70,7 @@ _HEADINGS = {
     "space": "space",
     "ssid": "SSID",
     "person": "person",
+    "kept": "kept",
 }
 
 
@@ -100,6 +102,7 @@ def preview(
     space: SpaceColumn = None,
     user: UserColumn = None,
     session_id: SessionIdColumn = None,
+    keep: KeepColumns = None,
     timezone: Zone = None,
     day_first: DayFirst = None,
     encoding: Encoding = None,
@@ -129,6 +132,7 @@ def preview(
             space=space,
             user=user,
             session_id=session_id,
+            keep=keep,
             timezone=timezone,
             order=order_of(day_first),
         )
@@ -324,13 +328,11 @@ def _show_fields(console: Console, made: Preview, mapping: LogMapping) -> None:
     from rich.table import Table
 
     table = Table("field", "column", "first value")
-    for role, names in made.roles.items():
+    for role, names in {**made.roles, "keep": mapping.keep}.items():
         for name in names:
             theirs = next((n for n in made.look.names if n.casefold() == name.casefold()), name)
             table.add_row(role, shown(name), _cut(made.look.example(theirs)))
             role = ""
-    for name in mapping.keep:
-        table.add_row("keep", shown(name), "")
     console.print(table)
 
 

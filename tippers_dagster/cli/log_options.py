@@ -63,6 +63,9 @@ UserColumn = Annotated[
     str | None, _column("User name, by which people are counted; it is kept nowhere.")
 ]
 SessionIdColumn = Annotated[str | None, _column("The log's own id of a session.")]
+KeepColumns = Annotated[
+    list[str] | None, _column("A further column to keep with sessions; may be repeated.")
+]
 
 
 def order_of(day_first: bool | None) -> Order | None:
@@ -79,7 +82,7 @@ def choice_of(
     encoding: str | None,
     separator: str | None,
     source: str | None = None,
-    **fields: str | None,
+    **fields: str | list[str] | None,
 ) -> Choice:
     """How to read a log; ``fields``: what is said of it besides.
 
@@ -107,5 +110,5 @@ def choice_of(
         mapping=read,
         preset=None if preset is None else preset_named(preset),
         layout=read_layout({"encoding": encoding, "separator": separator}),
-        fields=fields,
+        fields={name: value or None for name, value in fields.items()},
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from tippers_dagster.automation.nodes import Node
+from tippers_dagster.automation.nodes import Node, without_added
 from tippers_dagster.automation.refresh import in_words
 from tippers_dagster.automation.snapshot import Snapshot
 from tippers_dagster.automation.state import COMPUTED_FROM, AssetState
@@ -143,8 +143,10 @@ def _why_stale(snapshot: Snapshot, node: Node, state: AssetState) -> str:
     changed = [name for name in _inputs(node) if _present(snapshot, name) != read.get(name)]
     if changed:
         return f"Inputs have changed: {_listed(changed)}."
-    waits = _waits_for(snapshot, node)
-    if waits is None and state.version != snapshot.wanted[node.name]:
+    waits, wanted = _waits_for(snapshot, node), snapshot.wanted[node.name]
+    if waits is None and state.version == without_added(wanted) != wanted:
+        return "It has gained columns. Nothing else is computed again because of them."
+    if waits is None and state.version != wanted:
         return "Its last run did not finish, or its inputs were computed meanwhile."
     return waits or "It is due to read its external data again."
 
@@ -163,7 +165,7 @@ def _present(snapshot: Snapshot, name: str) -> str | None:
     if name in snapshot.by_token:
         return snapshot.tokens.get(name)
     state = snapshot.states.get(name)
-    return state.version if state is not None else snapshot.wanted.get(name)
+    return snapshot.wanted.get(name) if state is None else without_added(state.version)
 
 
 def _listed(names: list[str]) -> str:

@@ -6,8 +6,8 @@ file: occupancy clips all sessions to the chunk, labelling reads those that are 
 
 A session may be in the source several times: a closed row completes the open one of an earlier
 export, and exports overlap. One row per session remains: a closed one before an open one, then the
-one that ends last. A closed row therefore changes all chunks that its open row would reach, even if
-it ends before them.
+one that ends last. What the others keep under further names is kept with it. A closed row therefore
+changes all chunks that its open row would reach, even if it ends before them.
 
 A chunk's file depends on the source's rows alone, not on which other chunks are tracked. So the
 log, read for some chunks, has the sessions that start in them. One that starts before the first of
@@ -39,9 +39,10 @@ from tippers_dagster.campus.addresses import ADDRESSES
 from tippers_dagster.campus.devices import DEVICE_REASONS
 from tippers_dagster.campus.identities import DeviceIds
 from tippers_dagster.campus.local_time import MICRO, LocalClock, chunk_bounds, whole_seconds
+from tippers_dagster.campus.log.kept import KeptTexts
 from tippers_dagster.campus.source.observed import Observed, Span
 from tippers_dagster.campus.source.read import SourceSnapshot, source_snapshot
-from tippers_dagster.campus.source.schema import REASON, ROW, TEXT
+from tippers_dagster.campus.source.schema import KEPT, REASON, ROW, TEXT
 from tippers_dagster.campus.spaces.tree import SpaceTree
 from tippers_dagster.occupancy.sweep import split
 from tippers_dagster.platform.fingerprint import mix, of_column, of_text, of_texts, sums_by_group
@@ -71,6 +72,10 @@ CHUNKS_PER_PASS = 256
 
 BYTES_PER_ROW = 200
 """Memory to sort one session, working copies included."""
+COPIES_OF_KEPT = 4
+"""Of what is kept of sessions, while these are sorted."""
+MAX_TEXT_BYTES = 1 << 30
+"""Of a column of text in memory."""
 
 SCHEMA = pa.schema(
     {
@@ -89,6 +94,10 @@ SCHEMA = pa.schema(
 """A chunk's file, sorted by device, start, end and space. ``person``: null where none is known;
 files that were written before there were persons do not have the column."""
 
+WITH_KEPT = SCHEMA.append(pa.field(KEPT, TEXT))
+"""The same if anything is kept of the chunk's sessions (``campus.log.kept``); null where nothing
+is."""
+
 _SPILLED = pa.schema(
     {
         "device": pa.uint64(),
@@ -101,10 +110,12 @@ _SPILLED = pa.schema(
         "is_open": pa.uint8(),
         "session": pa.uint64(),
         "person": pa.uint64(),
+        KEPT: TEXT,
     }
 )
 """Rows before they are sorted. ``session``: hash of the log's own id of a session; 0 if it has
 none, as ``person`` is."""
+_NUMBERS = _SPILLED.remove(_SPILLED.get_field_index(KEPT))
 _REJECTED = pa.schema(
     {
         "chunk": pa.string(),
@@ -126,7 +137,7 @@ def read_sessions(lake: Lake, chunk: str, columns: Sequence[str]) -> pa.Table:
     LakeError
         The file is missing or cannot be read.
     """
-    optional = {"person": SCHEMA.field("person").type}
+    optional = {name: WITH_KEPT.field(name).type for name in ("person", KEPT)}
     return lake.read_table(sessions_key(chunk), list(columns), optional=optional)
 
 
@@ -239,6 +250,7 @@ class _Spill:
     path: Path
     schema: pa.Schema
     rows: int = 0
+    kept_bytes: int = 0
     _writer: pa.RecordBatchFileWriter | None = field(default=None, repr=False)
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -364,7 +376,8 @@ class _Pass:
         session = of_column(batch["session_id"])
         person = pc.fill_null(batch["person"], 0).to_numpy().view(np.uint64)
         times = start, end, start_us, end_us
-        self._spill(good, device, space, sensor, *times, open_ended, session, person)
+        numbers = device, space, sensor, *times, open_ended, session, person
+        self._spill(good, *numbers, kept=batch[KEPT])
         if good.size < batch.num_rows:
             self._reject(batch, np.flatnonzero(reason >= 0), reason, said, start)
 
@@ -383,7 +396,7 @@ class _Pass:
         last = np.maximum(start, _given(batch["last_seen"], limit))
         return start, np.where(open_ended, last, end)
 
-    def _spill(self, good: np.ndarray, *columns: np.ndarray) -> None:
+    def _spill(self, good: np.ndarray, *columns: np.ndarray, kept: pa.Array) -> None:
         """Write good rows to each chunk that they, or open rows that they complete, overlap;
         columns as in ``_SPILLED``.
         """
@@ -393,9 +406,11 @@ class _Pass:
             rows = good[piece]
             arrays = [
                 pa.array(values[rows].astype(field.type.to_pandas_dtype(), copy=False))
-                for values, field in zip(columns, _SPILLED, strict=True)
+                for values, field in zip(columns, _NUMBERS, strict=True)
             ]
-            self.files[self.chunks[i]].write(pa.record_batch(arrays, schema=_SPILLED))
+            spill, texts = self.files[self.chunks[i]], kept.take(pa.array(rows))
+            spill.kept_bytes += pc.sum(pc.binary_length(texts)).as_py() or 0
+            spill.write(pa.record_batch([*arrays, texts], schema=_SPILLED))
 
     def _note_addresses(self, devices: np.ndarray, ids: pa.Array) -> None:
         batch = pa.record_batch([pa.array(devices.view(np.int64)), ids], schema=ADDRESSES)
@@ -454,15 +469,18 @@ def _finish(
     """Sort a chunk, write it, and summarise its content."""
     content = _Content(spaces.prints, sensors.prints)
     bounds = LocalClock(settings.timezone).chunk_seconds(chunk, settings.chunk)
-    with lake.open_writer(sessions_key(chunk), SCHEMA) as writer:
-        for rows in _sorted_parts(settings, spill, sensor_places):
-            kept = _one_per_session(rows)
-            content.repeated += int(np.count_nonzero(~kept & (rows["start"] >= bounds[0])))
-            kept &= rows["end"] > bounds[0]
-            if kept.any():
-                rows = {name: column[kept] for name, column in rows.items()}
-                content.add(rows, bounds)
-                writer.write(_as_table(rows, spaces.texts, sensors.texts, bounds[0]))
+    schema = WITH_KEPT if spill.kept_bytes else SCHEMA
+    with lake.open_writer(sessions_key(chunk), schema) as writer:
+        for rows, texts in _sorted_parts(settings, spill, sensor_places):
+            stays = _one_per_session(rows, texts)
+            content.repeated += int(np.count_nonzero(~stays & (rows["start"] >= bounds[0])))
+            stays &= rows["end"] > bounds[0]
+            if stays.any():
+                rows = {name: column[stays] for name, column in rows.items()}
+                kept = texts.take(rows[KEPT])
+                content.add(rows, of_column(kept), bounds)
+                table = _as_table(rows, spaces.texts, sensors.texts, bounds[0])
+                writer.write(table if schema is SCHEMA else table.append_column(KEPT, kept))
     used = np.flatnonzero(content.rows)
     unknown = _unknown_spaces(rejects)
     by_space = pa.table(
@@ -488,7 +506,7 @@ def _finish(
 
 
 _Rows = dict[str, np.ndarray]
-"""Sorted rows of a chunk: the columns of ``_SPILLED``."""
+"""Sorted rows of a chunk: the columns of ``_SPILLED``, with codes of what is kept."""
 
 
 class _Content:
@@ -506,8 +524,8 @@ class _Content:
         # A missing access point has the code -1.
         self._sensor_prints = np.append(sensor_prints, np.uint64(0))
 
-    def add(self, rows: _Rows, bounds: tuple[int, int]) -> None:
-        """Add rows of devices of which no other part has rows."""
+    def add(self, rows: _Rows, kept: np.ndarray, bounds: tuple[int, int]) -> None:
+        """Add rows of devices of which no other part has rows; ``kept``: fingerprints, or 0."""
         device, space, n_spaces = rows["device"], rows["space"], len(self.rows)
         self.devices += int(np.count_nonzero(device[1:] != device[:-1])) + 1
         self.rows += np.bincount(space, minlength=n_spaces)
@@ -518,13 +536,16 @@ class _Content:
         sensors = self._sensor_prints[rows["sensor"][mine]]
         times = (rows[name][mine] for name in ("start_time", "end_time", "is_open"))
         prints = mix(device[mine], self._space_prints[space[mine]], sensors, *times)
-        prints = _also(prints, person[mine])
+        prints = _also(_also(prints, person[mine]), kept[mine])
         self.log = (self.log + int(prints.sum(dtype=np.uint64))) % 2**64
 
 
-def _also(prints: np.ndarray, person: np.ndarray) -> np.ndarray:
-    """The fingerprints of rows, and of their persons where these are known."""
-    return np.where(person > 0, mix(prints, person), prints) if person.any() else prints
+def _also(prints: np.ndarray, more: np.ndarray) -> np.ndarray:
+    """The fingerprints of rows, and of their persons, or what is kept of them, where that is known.
+
+    Rows without have the same ones as before there was such a column.
+    """
+    return np.where(more > 0, mix(prints, more), prints) if more.any() else prints
 
 
 def _as_table(rows: _Rows, spaces: pa.Array, sensors: pa.Array, begin: int) -> pa.Table:
@@ -543,28 +564,34 @@ def _as_table(rows: _Rows, spaces: pa.Array, sensors: pa.Array, begin: int) -> p
     return pa.table(columns, schema=SCHEMA)
 
 
-def _sorted_parts(settings: Settings, spill: _Spill, sensor_places: np.ndarray) -> Iterator[_Rows]:
-    """The chunk's rows in order, in parts that fit the memory budget."""
+def _sorted_parts(
+    settings: Settings, spill: _Spill, sensor_places: np.ndarray
+) -> Iterator[tuple[_Rows, KeptTexts]]:
+    """The chunk's rows in order, in parts that fit the memory budget, with what is kept of them."""
     if not spill.rows:
         return
     budget = settings.memory_budget_mb * 1_000_000 // settings.threads
-    parts = 1 << max(0, (spill.rows * BYTES_PER_ROW // budget).bit_length())
+    needed = spill.rows * BYTES_PER_ROW + spill.kept_bytes * COPIES_OF_KEPT
+    parts = 1 << max(needed // budget, spill.kept_bytes // MAX_TEXT_BYTES).bit_length()
     shift = np.uint64(64 - (parts.bit_length() - 1))
     for part in range(parts):
-        columns: list[list[np.ndarray]] = [[] for _ in _SPILLED]
+        columns: list[list[np.ndarray]] = [[] for _ in _NUMBERS]
+        kept: list[pa.Array] = []
         for batch in spill.batches():
-            arrays = [column.to_numpy() for column in batch.columns]
+            arrays = [batch[name].to_numpy() for name in _NUMBERS.names]
             mine = slice(None) if parts == 1 else arrays[0] >> shift == part
             for column, values in zip(columns, arrays, strict=True):
                 column.append(values[mine])
+            kept.append(batch[KEPT] if parts == 1 else batch[KEPT].filter(pa.array(mine)))
         rows = {
             name: np.concatenate(column)
-            for name, column in zip(_SPILLED.names, columns, strict=True)
+            for name, column in zip(_NUMBERS.names, columns, strict=True)
         }
         if rows["device"].size:
             rows["sensor"] = sensor_places[rows["sensor"]]
+            texts, rows[KEPT] = KeptTexts.encoded(pa.chunked_array(kept, TEXT))
             order = _order(rows)
-            yield {name: column[order] for name, column in rows.items()}
+            yield {name: column[order] for name, column in rows.items()}, texts
 
 
 def _order(rows: _Rows) -> np.ndarray:
@@ -585,45 +612,78 @@ def _order(rows: _Rows) -> np.ndarray:
     key = key[order]
     same = np.append(key[1:] == key[:-1], False)
     tied = np.flatnonzero(same | np.append(False, same[:-1]))
-    names = ("person", "session", "is_open", "end_time", "start_time", "sensor", "space", "end")
+    names = (
+        *(KEPT, "person", "session", "is_open"),
+        *("end_time", "start_time", "sensor", "space", "end"),
+    )
     among = order[tied]
     order[tied] = among[np.lexsort((*(rows[name][among] for name in names), key[tied]))]
     return order
 
 
-def _one_per_session(rows: _Rows) -> np.ndarray:
+def _one_per_session(rows: _Rows, texts: KeptTexts) -> np.ndarray:
     """bool per row: it stands for its session.
 
     Rows of a device are of one session if they have the same id, or the same start and place. Its
-    person is that of any of them.
+    person is that of any of them. What others keep under further names is kept with it.
 
-    ``rows`` are sorted by device and start.
+    ``rows`` are sorted by device and start; ``texts``: what is kept of them.
     """
     device, start = rows["device"], rows["start"]
     same = np.append((device[1:] == device[:-1]) & (start[1:] == start[:-1]), False)
     tied = np.flatnonzero(same | np.append(False, same[:-1]))
-    kept = np.ones(len(device), bool)
-    _keep_best(rows, tied, ("device", "start", "start_time", "sensor", "space"), kept)
+    stays = np.ones(len(device), bool)
+    _keep_best(rows, texts, tied, ("device", "start", "start_time", "sensor", "space"), stays)
     if rows["session"].any():
-        named = np.flatnonzero(kept & (rows["session"] > 0))
+        named = np.flatnonzero(stays & (rows["session"] > 0))
         ordered = np.sort(mix(device[named], rows["session"][named]))
         if (ordered[1:] == ordered[:-1]).any():
-            _keep_best(rows, named, ("device", "session"), kept)
-    return kept
+            _keep_best(rows, texts, named, ("device", "session"), stays)
+    return stays
 
 
-def _keep_best(rows: _Rows, among: np.ndarray, session: Sequence[str], kept: np.ndarray) -> None:
+def _keep_best(
+    rows: _Rows, texts: KeptTexts, among: np.ndarray, session: Sequence[str], stays: np.ndarray
+) -> None:
     """Mark all rows but the best of each session as not kept."""
     keys = [rows[name][among] for name in session]
     best = np.lexsort((-rows["end_time"][among], rows["is_open"][among], *reversed(keys)))
     repeats = np.logical_and.reduce([key[best][1:] == key[best][:-1] for key in keys])
     ordered = among[best]
-    kept[ordered[1:][repeats]] = False
+    stays[ordered[1:][repeats]] = False
     person = rows["person"]
     if repeats.any() and person[among].any():
         first = np.flatnonzero(np.append(True, ~repeats))
         anyone, mine = np.maximum.reduceat(person[ordered], first), person[ordered[first]]
         person[ordered[first]] = np.where(mine > 0, mine, anyone)
+    if repeats.any() and (rows[KEPT][among] >= 0).any():
+        _complete_kept(rows[KEPT], texts, ordered, repeats)
+
+
+def _complete_kept(
+    kept: np.ndarray, texts: KeptTexts, ordered: np.ndarray, repeats: np.ndarray
+) -> None:
+    """Give the best row of each session what the others keep under further names.
+
+    Parameters
+    ----------
+    kept
+        Codes of rows.
+    ordered
+        Rows, those of a session from the best to the last.
+    repeats
+        Whether each of these, but the first, is of the session of the one before.
+    """
+    at = np.arange(len(ordered))
+    best = np.maximum.accumulate(np.where(np.append(False, repeats), 0, at))
+    later = np.flatnonzero(np.append(False, repeats) & (kept[ordered] >= 0))
+    later = later[texts.lacking(kept[ordered[best[later]]], kept[ordered[later]])]
+    while later.size:
+        # The next row of each session.
+        new = np.append(True, best[later][1:] != best[later][:-1])
+        mine, others = ordered[best[later[new]]], ordered[later[new]]
+        kept[mine] = texts.completed(kept[mine], kept[others])
+        later = later[~new]
 
 
 def _unknown_spaces(rejects: _Spill) -> pa.RecordBatch:

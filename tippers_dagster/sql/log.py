@@ -98,6 +98,9 @@ class LogTable:
         Whether it depends on which chunks are tracked.
     indexes
         Its indexes in the warehouse.
+    added
+        Columns, the last ones, that came later: files may lack them, and models that were made
+        before need not be made again.
     """
 
     schema: pa.Schema
@@ -108,6 +111,17 @@ class LogTable:
     reads: tuple[Node, ...] = ()
     by_chunk: bool = True
     indexes: tuple[tuple[str, ...], ...] = ()
+    added: tuple[str, ...] = ()
+
+    @property
+    def first_schema(self) -> pa.Schema:
+        """The columns without those that came later."""
+        return pa.schema([field for field in self.schema if field.name not in self.added])
+
+    @property
+    def optional(self) -> dict[str, pa.DataType]:
+        """The types of columns that files may lack; they are null then."""
+        return {name: self.schema.field(name).type for name in self.added}
 
     @property
     def asset(self) -> str:
@@ -154,11 +168,13 @@ LOG_TABLES: dict[str, LogTable] = {
                 "end_time": _LOCAL,
                 "is_open": pa.bool_(),
                 "carried": pa.bool_(),
+                "kept": pa.string(),
             }
         ),
         (SESSIONS,),
         folders=("sessions",),
         indexes=(("device", "start"),),
+        added=("kept",),
     ),
     "device_address": LogTable(
         BY_DEVICE,

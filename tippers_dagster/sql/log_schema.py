@@ -203,7 +203,10 @@ class _Filling:
         if table.read is not None:
             return table.read(settings, self._chunks or ()).cast(table.schema)
         lake = open_lake(settings)
-        parts = [lake.read_table(key, columns=table.schema.names) for key in files[chunk]]
+        parts = [
+            lake.read_table(key, columns=table.schema.names, optional=table.optional)
+            for key in files[chunk]
+        ]
         return pa.concat_tables(part.cast(table.schema) for part in parts)
 
     # --- changing it ------------------------------------------------------------------------
@@ -214,11 +217,20 @@ class _Filling:
             yield connection
 
     def _make(self, connection: sa.Connection) -> None:
-        """Create the table; one with the columns of another version is dropped."""
+        """Create the table; one with the columns of another version is dropped.
+
+        Columns that came later are added to one that only lacks these: no chunk that was loaded
+        before has values of them.
+        """
         wanted = {field.name: _TYPES[_plain(field.type)] for field in self._table.schema}
         wanted[_CHUNK] = "text"
-        there = table_columns(connection, SCHEMA, self._name)
-        if {column.name: column.type for column in there} == wanted:
+        there = {c.name: c.type for c in table_columns(connection, SCHEMA, self._name)}
+        if there == wanted:
+            return
+        lacking = [name for name in self._table.added if name not in there]
+        if there and there | {name: wanted[name] for name in lacking} == wanted:
+            added = ", ".join(f"ADD COLUMN {quote_identifier(n)} {wanted[n]}" for n in lacking)
+            connection.exec_driver_sql(f"ALTER TABLE {self._place} {added}")
             return
         columns = ", ".join(f"{quote_identifier(name)} {kind}" for name, kind in wanted.items())
         for statement in (

@@ -16,6 +16,9 @@ from tippers_dagster.sql.parse_tree import is_violations_hook
 from tippers_dagster.sql.project import Project
 from tippers_dagster.sql.windows import MACROS
 
+_ADDED = re.compile(r"""\n *\{\{ added\('([\w.]+)'\) \}\}""")
+_ADDING = "macros/added.sql"
+
 Resource = Mapping[str, Any]
 """A node or source of dbt's manifest."""
 
@@ -126,17 +129,31 @@ def _node(manifest: Mapping[str, Any], macros: _Macros, resource: Resource) -> N
     # The check of user SQL does not affect the model's table.
     hooks = config.get("pre-hook") or ()
     config["pre-hook"] = [hook for hook in hooks if not is_violations_hook(hook["sql"])]
+    code, added = apart_from_added(resource["raw_code"])
     parts = [
-        resource["raw_code"],
+        code,
         json.dumps(config, sort_keys=True, default=str),
         # Variables name the columns of the source; the places of tables belong to the content.
         *sorted(str(r["relation_name"]) for r in below),
-        *sorted(str(LOG_TABLES[r["name"]].schema) for r in below if _is_log(r)),
+        *sorted(str(LOG_TABLES[r["name"]].first_schema) for r in below if _is_log(r)),
         *macros.content(resource),
     ]
     deps = {_node_key(r) for r in below}
     deps |= {node.key for node in tables_behind(manifest, resource)}
-    return Node(key_of(resource), digest(*parts), tuple(sorted(deps)))
+    return Node(
+        key_of(resource),
+        digest(*parts),
+        tuple(sorted(deps)),
+        added=digest(*added) if added else "",
+    )
+
+
+def apart_from_added(code: str) -> tuple[str, list[str]]:
+    """The text of a model without the columns that a staging model gained, and these.
+
+    Nothing that reads the model without them has to be computed again, see ``macros/added.sql``.
+    """
+    return _ADDED.sub("", code), [match[1] for match in _ADDED.finditer(code)]
 
 
 def tables_behind(manifest: Mapping[str, Any], resource: Resource) -> list[Node]:
@@ -172,8 +189,8 @@ class _Macros:
             # dbt's own macros are part of dbt, whose version is pinned.
             if unique_id in seen or macro is None or macro["package_name"] != "tippers":
                 continue
-            # They choose what is read, which is part of the content itself.
-            if macro["original_file_path"] == MACROS:
+            # They choose what is read, which is part of the content itself, or add columns.
+            if macro["original_file_path"] in (MACROS, _ADDING):
                 continue
             seen.add(unique_id)
             texts.append(macro["macro_sql"])

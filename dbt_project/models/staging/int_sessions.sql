@@ -13,6 +13,7 @@ select
     places.is_room,
     places.room_type,
     places.is_faculty_office
+    {{ added('sessions.kept') }}
 from {{ source('lake', 'sessions') }} as sessions
 inner join {{ source('lake', 'device_address') }} as address using (device)
 inner join {{ ref('int_places') }} as places on places.space_id = sessions.space

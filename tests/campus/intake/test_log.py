@@ -410,13 +410,15 @@ def test_records_without_items_are_not_lost(campus: Settings, tmp_path: Path) ->
     assert (report.rows, report.loaded, report.rejected.total()) == (2, 1, 1)
 
 
-def test_further_columns_are_named_as_ignored(campus: Settings, tmp_path: Path) -> None:
-    lines = [COLUMNS + ",rssi", "00:1a:2b:3c:51:01,ap1,2025-01-07 09:00,,12,-60"]
+def test_only_columns_that_are_not_used_are_named_as_ignored(
+    campus: Settings, tmp_path: Path
+) -> None:
+    lines = [COLUMNS + ",rssi,noise", "00:1a:2b:3c:51:01,ap1,2025-01-07 09:00,,12,-60,-90"]
     path = write(tmp_path / "log.csv", *lines)
     found = find_mapping(path).mapping
     assert found is not None
     report = ingest_log(campus, path, found.model_copy(update={"keep": ("rssi",)}))
-    assert report.ignored == ["rssi"]
+    assert report.ignored == ["noise"]
 
 
 def test_named_columns_are_found_below_titles(campus: Settings, tmp_path: Path) -> None:
@@ -437,3 +439,33 @@ def test_options_that_do_not_apply(campus: Settings, tmp_path: Path) -> None:
     assert found is not None
     with pytest.raises(BadInput, match="only to observations"):
         ingest_log(campus, path, found, 60)
+
+
+def kept_of(settings: Settings) -> list[tuple[str, str | None]]:
+    found = read_source(
+        settings,
+        "SELECT mac_address, kept::text AS kept FROM source.user_ap_trajectory ORDER BY 1, 2",
+    )
+    return list(zip(*(found[name].to_pylist() for name in found.column_names), strict=True))
+
+
+def test_further_columns_are_kept_with_sessions(campus: Settings, tmp_path: Path) -> None:
+    lines = [COLUMNS + ",rssi,Net", "00:1a:2b:3c:51:01,ap1,2025-01-07 09:00,,12,-60,eduroam"]
+    lines += ["00:1a:2b:3c:51:02,ap1,2025-01-07 09:00,,12,,"]
+    path = write(tmp_path / "log.csv", *lines)
+    found = find_mapping(path).mapping
+    assert found is not None
+    ingest_log(campus, path, found.model_copy(update={"keep": ("rssi", "net")}))
+    kept = '{"net": "eduroam", "rssi": "-60"}'
+    assert kept_of(campus) == [("00:1a:2b:3c:51:01", kept), ("00:1a:2b:3c:51:02", None)]
+
+
+def test_sessions_of_observations_have_what_the_last_ones_have(
+    campus: Settings, tmp_path: Path
+) -> None:
+    seen = [("09:00", "a"), ("09:01", "b"), ("09:02", ""), ("11:00", ""), ("11:01", "")]
+    lines = [f"00:1a:2b:3c:51:01,12,2025-01-07 {time},{net}" for time, net in reversed(seen)]
+    path = write(tmp_path / "log.csv", "mac,room,at,net", *lines)
+    fields = {"device": "mac", "space": "room", "seen": "at", "keep": "net"}
+    assert ingest_log(campus, path, read_mapping(fields)).loaded == 2
+    assert [kept for _, kept in kept_of(campus)] == ['{"net": "b"}', None]

@@ -37,6 +37,8 @@ def _chain(seen: list[Seen], gap: int) -> list[tuple[int, int, int, int]]:
             names,
             second * SECOND,
             np.zeros(len(second), np.uint64),
+            np.zeros(len(second), np.int32),
+            pa.array([""]),
         ),
         gap,
     )
@@ -98,6 +100,8 @@ def test_another_person_ends_a_session() -> None:
         names,
         np.arange(n) * SECOND,
         np.array(persons, np.uint64),
+        np.zeros(n, np.int32),
+        pa.array([""]),
     )
     found = chain(seen, 10)
     rows = (found.start // SECOND, found.end // SECOND, found.persons)

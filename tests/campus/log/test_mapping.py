@@ -164,3 +164,11 @@ def test_layouts() -> None:
     assert read_layout({"explode": "a"}).explode == ("a",)
     with pytest.raises(BadInput, match="encoding"):
         read_layout({"encoding": "x"})
+
+
+def test_neither_devices_nor_user_names_are_kept() -> None:
+    fields = {"device": "mac", "seen": "at", "access_point": "ap", "user": ["login", "Name"]}
+    assert read_mapping({**fields, "keep": ["ap", "ssid"]}).keep == ("ap", "ssid")
+    for column in ("MAC", " login", "name"):
+        with pytest.raises(BadInput, match="only hashes are kept"):
+            read_mapping({**fields, "keep": ["ssid", column]})

@@ -191,6 +191,7 @@ def test_columns_that_are_kept(tmp_path: Path) -> None:
         (rows,) = read_rows(file, read_mapping(fields))
     assert rows.kept.to_pylist() == [{"floor": "3", "ap": "x"}]
     assert rows.columns.column_names == ["device", "seen", "access_point"]
+    assert take(path, fields).rows[0].understood["kept"] == '{"ap": "x", "floor": "3"}'
 
 
 def test_a_layout_counts_more_than_the_mapping(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.rejects import Totals, totals, write_rejects
 from tippers_dagster.occupancy.sessions import UNDATED
 from tippers_dagster.platform.lake import open_lake
+from tippers_dagster.platform.lake.keys import sessions_key
 from tippers_dagster.platform.postgres.owner import OWNER
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
@@ -52,7 +53,7 @@ COVERAGE = [
     "r2,,w,00:11:22:33:44:02,90",
     "plaza,,w,00:11:22:33:44:03,90",
 ]
-COLUMNS = ("mac", "ap", "begins", "ends", "seen", "login", "number")
+COLUMNS = ("mac", "ap", "begins", "ends", "seen", "login", "number", "net", "rssi")
 MAPPING = {
     "device": "mac",
     "access_point": "ap",
@@ -62,7 +63,9 @@ MAPPING = {
     "user": "login",
     "session_id": "number",
     "own_realms": "example.edu",
+    "keep": ["rssi", "Net"],
 }
+NETS = [None, "", "eduroam", " eduroam", 'guests "of" \\ all', "büro", "a\tb"]
 
 
 def places(settings: Settings, folder: Path) -> None:
@@ -80,6 +83,10 @@ def made(seed: int, n: int = 300) -> list[Row]:
     """Sessions in random spellings; some open, some of which are closed by later rows."""
     rng = random.Random(seed)
     rows: list[Row] = []
+
+    def kept() -> tuple[Value, Value]:
+        return rng.choice(NETS), rng.choice([None, None, -rng.randrange(40, 90)])
+
     for number in range(n):
         digits = f"{rng.choice(['3c22fb', 'a2b1c3'])}0000{rng.randrange(12):02x}"
         octets = [digits[i : i + 2] for i in range(0, 12, 2)]
@@ -90,11 +97,11 @@ def made(seed: int, n: int = 300) -> list[Row]:
         login = rng.choice([None, "kim", "KIM@example.edu", "lee", "anonymous@example.edu", "ann"])
         seen = begins + dt.timedelta(seconds=600) if rng.random() < 0.3 else None
         if rng.random() < 0.25:
-            rows.append((mac, ap, begins, None, seen, login, f"s{number}"))
+            rows.append((mac, ap, begins, None, seen, login, f"s{number}", *kept()))
             if rng.random() < 0.5:
-                rows.append((mac, ap, begins, ends, seen, login, f"s{number}"))
+                rows.append((mac, ap, begins, ends, seen, login, f"s{number}", *kept()))
         else:
-            rows.append((mac, ap, begins, ends, None, login, f"s{number}"))
+            rows.append((mac, ap, begins, ends, None, login, f"s{number}", *kept()))
         if rng.random() < 0.05:
             rows.append(rows[-1])
     return rows
@@ -274,13 +281,24 @@ def test_a_table_gives_the_same_lake_as_a_file(
         dt.datetime(2025, 1, 7, 10),
     )
     with database.engine.begin() as connection:
-        add(connection, [(*late, None, "zoe", "late")], convert)
+        add(connection, [(*late, None, "zoe", "late", None, None)], convert)
     look_again(settings)
     assert stale(settings)["sessions"] == {("", W1)}
     campus.compute_level(settings, "sessions")
     assert stale(settings)["source_occupancy"] == {("r1", W1)}
     look_again(settings)
     assert "sessions" not in stale(settings)
+
+    # What is kept of a session changes its chunk, but no count.
+    compute_all(settings)
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE wifi SET net = 'guests' WHERE number = 'late'")
+    look_again(settings)
+    assert stale(settings)["sessions"] == {("", W1)}
+    campus.compute_level(settings, "sessions")
+    assert stale(settings).keys() <= {"days_and_encounters"}
+    kept = open_lake(settings).read_table(sessions_key(W1), ["kept"])["kept"].to_pylist()
+    assert '{"Net": "guests"}' in kept
 
 
 @pytest.fixture
@@ -295,7 +313,7 @@ def test_rows_without_a_start_are_kept_with_their_reason(
     good = made(1, 20)
     fill(
         in_sqlite.engine,
-        [*good, ("3c22fb000001", "00:11:22:33:44:01", "soon", None, None, None, "x")],
+        [*good, ("3c22fb000001", "00:11:22:33:44:01", "soon", None, None, None, "x", None, None)],
         "TEXT",
         as_text,
     )

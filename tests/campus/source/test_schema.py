@@ -83,7 +83,7 @@ def test_missing_columns_are_named(stack: Settings) -> None:
             {"session_columns": {"end_time": "start_of"}},
             "TIPPERS_SESSION_COLUMNS: the source table source.user_ap_trajectory has no column "
             "start_of; its columns are: mac_address, sensor_id, start_time, ended, space_id, "
-            "ingest_id, started_at, ended_at, last_seen, session_id, person",
+            "ingest_id, started_at, ended_at, last_seen, session_id, person, kept",
         ),
         (
             "ALTER TABLE source.user_ap_trajectory RENAME end_time TO ended",

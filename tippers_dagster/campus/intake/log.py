@@ -29,11 +29,12 @@ from tippers_dagster.campus.log.reading import (
     LogRows,
     day_month_order,
     meaning_of,
+    normalised_rows,
     open_by,
+    placed_rows,
     read_rows,
 )
 from tippers_dagster.campus.log.rows import Malformed, Progress
-from tippers_dagster.campus.log.sessions import normalised
 from tippers_dagster.campus.log.times import OpenOrder, Order
 from tippers_dagster.campus.source.log_source import said_of_logs
 from tippers_dagster.campus.source.places import Places
@@ -185,8 +186,7 @@ class _Load:
             name=self.name,
         )
         with open_by(self.path, self.mapping) as file, begun as ingest:
-            kept = {name.strip().casefold() for name in self.mapping.keep}
-            used = {name.strip().casefold() for name in self.mapping.columns} - kept
+            used = {name.strip().casefold() for name in self.mapping.columns}
             ingest.report.ignored = [n for n in file.names if n.strip().casefold() not in used]
             if not ingest.report.already:
                 # Closed before the file is, which another thread reads.
@@ -205,7 +205,7 @@ class _Load:
         deployment, key = said_of_logs(self.settings), device_key(self.settings)
         meaning = meaning_of(self.mapping, deployment, key, order)
         for part in read_rows(file, self.mapping, progress):
-            yield part, *normalised(part.columns, meaning)
+            yield part, *normalised_rows(part, meaning)
 
     def _rows(
         self, ingest: Ingest, file: LogFile, order: Order | None
@@ -223,14 +223,9 @@ class _Load:
             ingest.report.left_out += part.left_out
             ingest.report.rows += part.columns.num_rows + part.left_out
             raw = kept_columns(part.columns, self.mapping)
+            usable = placed_rows(rows, checks, places.find)
             ingest.reject(raw, part.row_numbers, checks)
-            good = pa.array(checks.good)
-            unplaced = Checks(rows.num_rows)
-            space = places.find(rows, unplaced)
-            ingest.reject(raw.filter(good), part.row_numbers[checks.good], unplaced)
-            yield rows.set_column(rows.column_names.index("space"), "space", space).filter(
-                pa.array(unplaced.good)
-            )
+            yield usable
         self._report(read)
 
     def _report(self, read: deque[tuple[int, int]]) -> None:

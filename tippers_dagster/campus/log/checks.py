@@ -36,6 +36,13 @@ class Checks:
             self._code[fresh] = len(self._reasons) + which[fresh]
             self._reasons += reasons
 
+    def reject_good(self, checks: Checks) -> None:
+        """Reject what further checks of the good rows alone reject."""
+        good = np.flatnonzero(self.good)
+        bad = ~checks.good
+        self._code[good[bad]] = len(self._reasons) + checks._code[bad]
+        self._reasons += checks._reasons
+
     def reasons(self) -> pa.Array:
         """The reason of every rejected row, in order."""
         return pa.array(self._reasons, pa.string()).take(pa.array(self._code[~self.good]))

@@ -179,7 +179,7 @@ class LogMapping(_Fields):
     ssid: Columns = ()
     session_id: Columns = ()
     keep: Columns = ()
-    """Further columns to keep as they are."""
+    """Further columns to keep with each session, as text."""
     where: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
     """Rows that count; all others are left out, and their number is shown."""
     timezone: str | None = None
@@ -259,6 +259,13 @@ class LogMapping(_Fields):
         twice = [name for name, number in Counter(names).items() if number > 1]
         if twice:
             raise ValueError(f"the column {shown(twice[0])} is mapped to two fields")
+        secret = {name.strip().casefold() for name in (*self.device, *self.user)}
+        for name in self.keep:
+            if name.strip().casefold() in secret:
+                raise ValueError(
+                    f"keep: {shown(name)} is the column of the device or of the user name, of "
+                    "which only hashes are kept. Name other columns"
+                )
 
     @property
     def mapped(self) -> dict[str, tuple[str, ...]]:

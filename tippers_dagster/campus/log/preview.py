@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,16 @@ from tippers_dagster.campus.log.presets import Preset
 from tippers_dagster.campus.log.reading import (
     Deployment,
     LogRows,
+    Place,
     columns_by_role,
     day_month_order,
     meaning_of,
     open_by,
     read_rows,
+    usable_rows,
 )
 from tippers_dagster.campus.log.rows import Malformed
-from tippers_dagster.campus.log.sessions import Meaning, normalised
+from tippers_dagster.campus.log.sessions import Meaning
 from tippers_dagster.campus.log.times import Order
 from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.small_tables import column_names
@@ -39,9 +41,6 @@ CHECKED_ROWS = 100_000
 """Rows whose reasons are counted."""
 CHECKED_BYTES = 256 << 20
 """Of the columns that are read: with longer values, fewer rows are counted."""
-
-Place = Callable[[pa.Table, Checks], pa.Array]
-"""The space of each normalised row; rows without one are rejected."""
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _KEY_BYTES = 32
@@ -160,7 +159,10 @@ def _first(parts: Iterator[LogRows], made: Preview) -> Iterator[LogRows]:
         made.read += min(part.columns.num_rows, left)
         made.left_out += part.left_out
         yield replace(
-            part, columns=part.columns.slice(0, left), row_numbers=part.row_numbers[:left]
+            part,
+            columns=part.columns.slice(0, left),
+            kept=part.kept.slice(0, left),
+            row_numbers=part.row_numbers[:left],
         )
         if part.columns.num_rows >= left or size >= CHECKED_BYTES:
             return
@@ -178,28 +180,20 @@ def _order(path: Path, mapping: LogMapping, parts: list[LogRows]) -> Order | Non
 
 def _judge(part: LogRows, meaning: Meaning, made: Preview, shown: int, place: Place) -> None:
     """Count what can be used and what cannot, and keep the first rows."""
-    rows, checks = normalised(part.columns, meaning)
-    unplaced = Checks(rows.num_rows)
-    space = place(rows, unplaced)
-    made.usable += int(unplaced.good.sum())
+    rows, checks = usable_rows(part, meaning, place)
+    made.usable += rows.num_rows
     made.reasons.update(checks.counts())
-    made.reasons.update(unplaced.counts())
     count = min(shown - len(made.rows), part.columns.num_rows)
     if count <= 0:
         return
-    used = int(checks.good[:count].sum())
-    rows = rows.set_column(rows.column_names.index("space"), "space", space).slice(0, used)
-    understood = zip(rows.to_pylist(), _reasons(unplaced, used), strict=True)
+    usable = iter(rows.slice(0, int(checks.good[:count].sum())).to_pylist())
     values = {
         name: text_of(part.columns[name].slice(0, count)) for name in part.columns.column_names
     }
     numbers = part.row_numbers[:count].tolist()
     for at, (number, reason) in enumerate(zip(numbers, _reasons(checks, count), strict=True)):
-        row: dict[str, Any] | None = None
-        if reason is None:
-            row, reason = next(understood)
         given = {role: column[at].as_py() for role, column in values.items()}
-        taken = {} if row is None or reason else _understood(row, meaning, "seen" in given)
+        taken = {} if reason else _understood(next(usable), meaning, "seen" in given)
         made.rows.append(PreviewedRow(number, given, taken, reason))
 
 
@@ -224,6 +218,8 @@ def _understood(row: dict[str, Any], meaning: Meaning, is_observation: bool) -> 
     found |= {key: row[key] for key in ("access_point", "space", "ssid") if row[key] is not None}
     if row["person"] is not None:
         found["person"] = "yes"
+    if row["kept"] is not None:
+        found["kept"] = row["kept"]
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +15,21 @@ from numpy.typing import NDArray
 
 from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.campus.log.arrow_types import text_of
+from tippers_dagster.campus.log.checks import Checks
 from tippers_dagster.campus.log.formats import LogFile, open_log
+from tippers_dagster.campus.log.kept import kept_texts
 from tippers_dagster.campus.log.mapping import Condition, LogMapping
 from tippers_dagster.campus.log.people import ANONYMOUS, UserNames
 from tippers_dagster.campus.log.presets import known_columns
 from tippers_dagster.campus.log.rows import Progress
-from tippers_dagster.campus.log.sessions import TIMES, Meaning
+from tippers_dagster.campus.log.sessions import SCHEMA, TIMES, Meaning, normalised
 from tippers_dagster.campus.log.times import Order, OrderEvidence, order_evidence
 
 _TYPED = (*TIMES, "duration")
 """Roles that keep their types; all others are texts."""
+
+Place = Callable[[pa.Table, Checks], pa.Array]
+"""The space of each normalised row; rows without one are rejected."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,50 @@ def meaning_of(
             (*ANONYMOUS, *deployment.anonymous, *mapping.anonymous),
         ),
     )
+
+
+def normalised_rows(part: LogRows, meaning: Meaning) -> tuple[pa.Table, Checks]:
+    """The usable rows in one form, see ``sessions.normalised``, with what is kept of them."""
+    rows, checks = normalised(part.columns, meaning)
+    if part.kept.num_columns:
+        kept = kept_texts(part.kept.filter(pa.array(checks.good)))
+        rows = rows.set_column(SCHEMA.get_field_index("kept"), "kept", kept)
+    return rows, checks
+
+
+def placed_rows(rows: pa.Table, checks: Checks, place: Place) -> pa.Table:
+    """Usable rows that have a space, with it; ``checks`` rejects the others, too."""
+    unplaced = Checks(rows.num_rows)
+    space = place(rows, unplaced)
+    checks.reject_good(unplaced)
+    rows = rows.set_column(SCHEMA.get_field_index("space"), "space", space)
+    return rows.filter(pa.array(unplaced.good))
+
+
+def usable_rows(part: LogRows, meaning: Meaning, place: Place) -> tuple[pa.Table, Checks]:
+    """The usable rows in one form, with their spaces and what is kept of them.
+
+    Parameters
+    ----------
+    part
+        Rows of a log.
+    meaning
+        What its columns mean.
+    place
+        Finds the spaces of rows.
+
+    Returns
+    -------
+    (rows, checks)
+        The rows of ``checks.good``, in order, by ``sessions.SCHEMA``; why others are no use.
+
+    Raises
+    ------
+    BadInput
+        As ``sessions.normalised``.
+    """
+    rows, checks = normalised_rows(part, meaning)
+    return placed_rows(rows, checks, place), checks
 
 
 def open_by(path: Path, mapping: LogMapping) -> AbstractContextManager[LogFile]:

@@ -63,10 +63,12 @@ SCHEMA = pa.schema(
         "ssid": pa.string(),
         "session_id": pa.string(),
         "person": pa.uint64(),
+        "kept": pa.string(),
     }
 )
 """Normalised rows. ``device_kind``: see ``campus.devices``. Times in UTC microseconds; ``end`` is
-null while a session is open, ``last_seen`` where no sign of life after the start is known."""
+null while a session is open, ``last_seen`` where no sign of life after the start is known.
+``kept``: see ``campus.log.kept``; null in rows whose further columns were not given."""
 
 _ROWS, _OBSERVATIONS = b"rows", b"observations"
 

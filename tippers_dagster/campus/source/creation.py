@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import pyarrow as pa
-
 from tippers_dagster.campus.source.load import Load, load_transaction
 from tippers_dagster.campus.source.schema import (
-    EXACT,
+    EXACT_SQL,
     INGEST_ID,
     PRIMARY_KEYS,
     SESSIONS,
@@ -37,11 +35,11 @@ def create_source_schema(settings: Settings) -> None:
         load.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(settings.source_schema)}")
         for table in source_tables(settings).values():
             load.execute(_create_table(table))
-        _add_columns(load, source_tables(settings)[SESSIONS], {INGEST_ID: pa.int64(), **EXACT})
+        _add_columns(load, source_tables(settings)[SESSIONS], {INGEST_ID: "bigint", **EXACT_SQL})
 
 
-def _add_columns(load: Load, sessions: SourceTable, columns: Mapping[str, pa.DataType]) -> None:
-    """Add columns to a session table that does not have them yet; a view stays as it is."""
+def _add_columns(load: Load, sessions: SourceTable, columns: Mapping[str, str]) -> None:
+    """Add columns, by type, that a session table does not have yet; a view stays as it is."""
     found = load.execute(
         "SELECT array_agg(attname::text) AS names, relkind NOT IN ('r', 'p') AS is_view "
         "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON attrelid = c.oid "
@@ -51,7 +49,7 @@ def _add_columns(load: Load, sessions: SourceTable, columns: Mapping[str, pa.Dat
     missing = [name for name in columns if name not in found["names"]]
     if missing and not found["is_view"]:
         # Checks first, since even an ALTER TABLE without an effect waits for readers.
-        added = ", ".join(f"ADD COLUMN {name} {SQL_TYPES[columns[name]]}" for name in missing)
+        added = ", ".join(f"ADD COLUMN {name} {columns[name]}" for name in missing)
         load.execute(f"ALTER TABLE {sessions.sql} {added}")
 
 

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from adbc_driver_manager import Error as ArrowDriverError
 
 from tippers_dagster.campus.source.schema import (
+    KEPT,
     SESSION_INDEXES,
     SESSIONS,
     SourceTable,
@@ -63,6 +65,9 @@ class Load:
         int
             The number of rows appended.
         """
+        if isinstance(data, pa.Table) and KEPT in data.column_names:
+            at = data.column_names.index(KEPT)
+            data = data.set_column(at, KEPT, _as_jsonb(data[KEPT]))
         names = [table.columns.get(name, name) for name in data.schema.names]
         if isinstance(data, pa.Table):
             renamed: pa.Table | pa.RecordBatchReader = data.rename_columns(names)
@@ -192,6 +197,12 @@ def _drop_session_indexes(load: Load, table: SourceTable) -> None:
 def _index_name(table: SourceTable, column: str) -> str:
     # PostgreSQL cuts names at 63 bytes; "IF EXISTS" would not find the uncut name.
     return f"{table.name}_{table.columns[column]}_idx".encode()[:63].decode(errors="ignore")
+
+
+def _as_jsonb(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """JSON as a binary COPY takes it: the version of its format, and the text."""
+    version = pa.scalar(b"\x01", pa.binary())
+    return pc.binary_join_element_wise(version, texts.cast(pa.binary()), b"")
 
 
 def _rename(reader: pa.RecordBatchReader, names: list[str]) -> pa.RecordBatchReader:

@@ -16,15 +16,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from tippers_dagster.campus.local_time import MICRO, LocalClock, chunk_keys
-from tippers_dagster.campus.log.checks import Checks
 from tippers_dagster.campus.log.kept_rows import as_json, kept_columns, storable
-from tippers_dagster.campus.log.reading import LogRows, meaning_of, read_rows
-from tippers_dagster.campus.log.sessions import Meaning, normalised
+from tippers_dagster.campus.log.reading import LogRows, meaning_of, read_rows, usable_rows
+from tippers_dagster.campus.log.sessions import Meaning
 from tippers_dagster.campus.log.times import OpenOrder, instants
 from tippers_dagster.campus.source.log_source import LogTable, open_table, said_of_logs
 from tippers_dagster.campus.source.observed import Observed, Span
 from tippers_dagster.campus.source.places import Places
-from tippers_dagster.campus.source.schema import EXACT, PERSON, REASON, ROW
+from tippers_dagster.campus.source.schema import EXACT, KEPT, PERSON, REASON, ROW
 from tippers_dagster.campus.source.session_rows import local_times, session_rows
 from tippers_dagster.campus.source.sightings import Sightings
 from tippers_dagster.errors import SourceError, TippersError
@@ -110,16 +109,9 @@ class MappedSnapshot:
 
     def _normalised(self, part: LogRows) -> tuple[pa.Table, pa.Table]:
         """The usable rows in one form, and the others."""
-        rows, checks = normalised(part.columns, self._meaning)
-        unplaced = Checks(rows.num_rows)
-        space = self._places.find(rows, unplaced)
-        rows = rows.set_column(rows.column_names.index("space"), "space", space)
-        good, placed = pa.array(checks.good), pa.array(unplaced.good)
-        rejected = [
-            self._rejected(part.columns.filter(pc.invert(good)), checks.reasons()),
-            self._rejected(part.columns.filter(good).filter(pc.invert(placed)), unplaced.reasons()),
-        ]
-        return rows.filter(placed), pa.concat_tables(rejected)
+        rows, checks = usable_rows(part, self._meaning, self._places.find)
+        raw = part.columns.filter(pa.array(~checks.good))
+        return rows, self._rejected(raw, checks.reasons())
 
     def _rejected(self, raw: pa.Table, reasons: pa.Array) -> pa.Table:
         """Rows that cannot be used, with what is known of them; user names are left out."""
@@ -189,6 +181,9 @@ class _Fingerprints:
         times = [_micros(columns[name]) for name in ("started_at", "ended_at", "last_seen")]
         person = pc.fill_null(columns[PERSON], 0).to_numpy()
         prints = mix(*hashes, *times, person)
+        kept = of_column(columns[KEPT])
+        # So that rows of which nothing is kept have the same fingerprints as before.
+        prints = np.where(kept > 0, mix(prints, kept), prints) if kept.any() else prints
         start = np.where(times[0] != 0, times[0], _micros(columns["start_time"]))
         reach = np.maximum(np.maximum(times[1], times[2]), start + (self._open + 1) * MICRO)
         first = np.searchsorted(self._boundaries, start, side="right") - 1

@@ -19,12 +19,12 @@ from tippers_dagster.campus.source.load import read_source
 from tippers_dagster.campus.source.observed import Observed, Span
 from tippers_dagster.campus.source.schema import (
     EXACT,
+    EXACT_SQL,
     INGEST_ID,
+    KEPT,
     PERSON,
     SESSIONS,
     SPACES,
-    SQL_TYPES,
-    TEXT,
     source_tables,
 )
 from tippers_dagster.errors import SourceError
@@ -41,6 +41,10 @@ ACCESS_POINT = "sensor_id"
 TEXTS = ("mac_address", ACCESS_POINT, "space_id")
 _OPTIONAL = (ACCESS_POINT, *EXACT)
 _TIMES = ("start_time", "end_time")
+_SEEDS = {PERSON: PERSON, KEPT: f"jsonb_hash_extended({KEPT}, 1)"}
+"""Optional columns as numbers."""
+_TYPES = {**EXACT_SQL, KEPT: "text"}
+"""As which optional columns are read."""
 _INSTANTS = {"started_at": "start_time", "ended_at": "end_time"}
 """What a column of times is if its type has a zone."""
 
@@ -86,9 +90,10 @@ class SourceSnapshot:
         """
         start, end = self._column("start_time"), self._column("end_time")
         texts = [name for name in TEXTS if not (as_before and name == ACCESS_POINT)]
-        exact = [] if as_before else [n for n in EXACT if n in self._there and n != PERSON]
-        # As the seed, so that rows of no known person are hashed as before there were persons.
-        seed = "0" if as_before else f"coalesce({self._column(PERSON)}, 0)"
+        exact = [] if as_before else [n for n in EXACT if n in self._there and n not in _SEEDS]
+        # As the seed, so that rows without them are hashed as before there were such columns.
+        seeds = [] if as_before else [sql for n, sql in _SEEDS.items() if n in self._there]
+        seed = " # ".join(f"coalesce({sql}, 0)" for sql in seeds) or "0"
         times = map(self._table.column, _TIMES)
         covered = ", ".join([*map(self._column, texts), *times, *exact])
         s = self._settings
@@ -123,9 +128,9 @@ class SourceSnapshot:
         if time is not None and time in self._zoned:
             return self._table.column(time)
         if name in _OPTIONAL and name not in self._there:
-            return f"NULL::{SQL_TYPES[EXACT.get(name, TEXT)]}"
+            return f"NULL::{_TYPES.get(name, 'text')}"
         if name in EXACT:
-            return name
+            return f"{name}::text" if name == KEPT else name
         if name in self._zoned:
             return f"({self._table.column(name)} AT TIME ZONE '{self._settings.timezone}')"
         return self._table.column(name) + ("::text" if name in TEXTS else "")

@@ -78,16 +78,21 @@ INGEST_ID = "ingest_id"
 for other rows."""
 INSTANT = pa.timestamp("us", tz="UTC")
 PERSON = "person"
+KEPT = "kept"
 EXACT = {
     "started_at": INSTANT,
     "ended_at": INSTANT,
     "last_seen": INSTANT,
     "session_id": TEXT,
     PERSON: pa.int64(),
+    KEPT: TEXT,
 }
 """Further columns of such a table, null where a log does not have them: instants, which local times
-only mean, the last sign of life of a session without an end, the log's own id of a session, and the
-keyed hash of its user (the signed integer of the same bits)."""
+only mean, the last sign of life of a session without an end, the log's own id of a session, the
+keyed hash of its user (the signed integer of the same bits), and further values that its mapping
+keeps (JSON, see ``campus.log.kept``)."""
+EXACT_SQL = {name: SQL_TYPES[kind] for name, kind in EXACT.items()} | {KEPT: "jsonb"}
+"""The types of these columns in PostgreSQL."""
 
 REASON = "reason"
 """A further column of sessions that are read in place: why a row cannot be used; null for all

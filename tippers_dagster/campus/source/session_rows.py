@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tippers_dagster.campus.local_time import LocalClock
-from tippers_dagster.campus.source.schema import INSTANT, PERSON
+from tippers_dagster.campus.source.schema import INSTANT, KEPT, PERSON
 
 HOUR_US = 3_600_000_000
 
@@ -40,6 +40,7 @@ def session_rows(clock: LocalClock, rows: pa.Table, open_hours: float | None = N
             **{name: column.cast(INSTANT) for name, column in instants.items()},
             "session_id": rows["session_id"],
             PERSON: _one(rows["person"]).view(pa.int64()),
+            KEPT: rows["kept"],
         }
     )
 

@@ -28,7 +28,8 @@ class Sightings:
             pc.fill_null(rows["access_point"], ""), rows["space"], _BETWEEN
         )
         person = pc.fill_null(rows["person"], 0).to_numpy()
-        self._reading.add(rows["device"], place, rows["start"].to_numpy(), person)
+        starts = rows["start"].to_numpy()
+        self._reading.add(rows["device"], place, starts, person, rows["kept"])
 
     def chained(self, gap_seconds: int) -> ChainedSightings:
         """The sessions that they make, see ``campus.source.chains``."""
@@ -52,6 +53,8 @@ class ChainedSightings:
         access_point, space = (pc.list_element(both, at) for at in (0, 1))
         unnamed = pc.equal(access_point, "")
         access_point = pc.if_else(unnamed, pa.scalar(None, pa.string()), access_point)
+        kept = self.observations.kept_texts
+        kept = pc.if_else(pc.equal(kept, ""), pa.scalar(None, pa.string()), kept)
         for part in self.chains.parts():
             places = pa.array(part.access_points)
             found = {
@@ -61,6 +64,7 @@ class ChainedSightings:
                 "access_point": access_point.take(places),
                 "space": space.take(places),
                 "person": pa.array(part.persons, mask=part.persons == 0),
+                "kept": kept.take(pa.array(part.kept)),
             }
             nothing = pa.nulls(len(places))
             columns = [found.get(name, nothing) for name in SCHEMA.names]

@@ -25,7 +25,7 @@ import resource
 import sys
 import threading
 import types
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -253,19 +253,24 @@ def _open_dataset(
     lake: dict[str, Any],
     given: dict[str, Any],
 ) -> None:
-    """A table over files of the lake, all with the columns that are wanted."""
-    source = _filesystem(lake)
+    """A table over files of the lake; those that lack an optional column have nulls in it."""
+    source, columns, optional = _filesystem(lake), given["columns"], set(given["optional"])
 
-    def opened(key: str) -> pa.NativeFile:
+    def opened(key: str) -> tuple[pa.NativeFile, frozenset[str]]:
         file = source.open_input_file(f"{lake['root']}/{key}")
-        missing = set(given["columns"]).difference(pq.read_schema(file).names)
-        if missing:
-            raise ValueError(f"{key} has no column {', '.join(sorted(missing))}")
-        return file
+        missing = frozenset(columns).difference(pq.read_schema(file).names)
+        if missing - optional:
+            raise ValueError(f"{key} has no column {', '.join(sorted(missing - optional))}")
+        return file, missing
 
+    paths: dict[frozenset[str], list[str]] = {}
     with ThreadPoolExecutor(READ_AT_ONCE) as pool:
-        paths = list(map(files.add, given["keys"], pool.map(opened, given["keys"])))
-    _create_table(connection, name, paths, given["columns"])
+        for key, (file, missing) in zip(
+            given["keys"], pool.map(opened, given["keys"]), strict=True
+        ):
+            paths.setdefault(missing, []).append(files.add(key, file))
+    parts = (_select(some, columns, missing) for missing, some in paths.items())
+    _create_view(connection, name, " UNION ALL ".join(parts))
 
 
 def _open_table(
@@ -273,19 +278,17 @@ def _open_table(
 ) -> None:
     """A table that was written for this process."""
     file = fs.LocalFileSystem().open_input_file(str(folder / f"{name}.parquet"))
-    _create_table(connection, name, [files.add(name, file)], pq.read_schema(file).names)
+    names = pq.read_schema(file).names
+    _create_view(connection, name, _select([files.add(name, file)], names))
 
 
-def _create_table(
-    connection: duckdb.DuckDBPyConnection, name: str, paths: list[str], columns: Sequence[str]
-) -> None:
-    wanted = ", ".join(map(_quoted, columns))
+def _select(
+    paths: list[str], columns: Sequence[str], missing: Collection[str] = frozenset()
+) -> str:
+    """The columns of files of a form; missing ones are null texts."""
+    wanted = (f"NULL::VARCHAR AS {_quoted(n)}" if n in missing else _quoted(n) for n in columns)
     read = ", ".join(map(_text, paths))
-    _create_view(
-        connection,
-        name,
-        f"SELECT {wanted} FROM read_parquet([{read}], hive_partitioning = false)",
-    )
+    return f"SELECT {', '.join(wanted)} FROM read_parquet([{read}], hive_partitioning = false)"
 
 
 def _create_view(connection: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:

@@ -30,7 +30,8 @@ def log_table(
     if table.read is not None:
         return table.read(settings, chunks).cast(table.schema)
     files = chunk_files(settings, name, chunks, window)
-    return Dataset([key for keys in files.values() for key in keys], table.schema)
+    keys = [key for keys in files.values() for key in keys]
+    return Dataset(keys, table.schema, table.added)
 
 
 def empty_log_table(name: str) -> pa.Table:

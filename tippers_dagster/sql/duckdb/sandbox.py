@@ -59,10 +59,14 @@ class SandboxError(TippersError):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Files of the lake as one table: their keys, and the columns that are read."""
+    """Files of the lake as one table: their keys, and the columns that are read.
+
+    ``optional``: columns of text that files may lack; they are null then.
+    """
 
     keys: Sequence[str]
     schema: pa.Schema
+    optional: Sequence[str] = ()
 
 
 Source: TypeAlias = pa.Table | Callable[[], pa.RecordBatchReader]
@@ -332,7 +336,11 @@ def _setup(
         },
         "lake": open_lake(settings).location() if contents.datasets else None,
         "datasets": {
-            name: {"keys": list(found.keys), "columns": found.schema.names}
+            name: {
+                "keys": list(found.keys),
+                "columns": found.schema.names,
+                "optional": list(found.optional),
+            }
             for name, found in contents.datasets.items()
             if found.keys
         },
