@@ -38,10 +38,19 @@ from tippers_dagster.campus.log.sessions import ROLES
 from tippers_dagster.campus.log.times import OpenOrder
 from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.source.load import read_source
-from tippers_dagster.campus.source.log_source import said_of_logs
+from tippers_dagster.campus.source.log_source import (
+    log_source,
+    log_sources,
+    ref_of,
+    said_of_logs,
+    way_of,
+)
 from tippers_dagster.campus.source.places import Places
 from tippers_dagster.campus.source.schema import REGION_TO_COVERAGE, source_tables
+from tippers_dagster.catalog.kinds import LogSource
+from tippers_dagster.catalog.model import Definition, Draft
 from tippers_dagster.errors import BadInput
+from tippers_dagster.graph.save import save_definition
 from tippers_dagster.occupancy.source_checks import check_dates
 from tippers_dagster.platform import yaml_text
 from tippers_dagster.platform.scratch import scratch_folder
@@ -54,6 +63,9 @@ MAX_UPLOAD_BYTES = 200 << 20
 SHOWN_ROWS = 20
 MAX_VALUE = 60
 """Characters of a value in a table."""
+
+SOURCE = "log source "
+"""What a log source's name is preceded by, among the kinds of logs."""
 
 Fields = Mapping[str, Any]
 """A mapping as plain values, as YAML has it; perhaps not a valid one."""
@@ -120,7 +132,8 @@ def choose(app: App, upload: Upload, kind: str | None, encoding: str, separator:
     Parameters
     ----------
     kind
-        The name of a preset; empty: none of them; None: the one that fits best.
+        One of ``kinds``: the name of a preset, or of a log source; empty: none of them; None: the
+        preset that fits best.
     encoding, separator
         How the file is written; empty: that is found by itself.
 
@@ -129,13 +142,19 @@ def choose(app: App, upload: Upload, kind: str | None, encoding: str, separator:
     NotAllowed
         The person may not load logs.
     BadInput
-        The file is too large, cannot be read, or lacks columns of the preset.
+        The file is too large, cannot be read, or lacks columns of the preset; or the log source
+        cannot work.
     """
     app.person.require(Role.ANALYST, "load logs")
+    mapping, chosen = None, None
+    if kind and kind.startswith(SOURCE):
+        mapping, chosen = way_of(log_source(app.settings, kind.removeprefix(SOURCE)))
+    elif kind:
+        chosen = preset(kind)
     layout = read_layout({"encoding": encoding or None, "separator": separator or None})
     with _on_disk(app, upload) as path:
         try:
-            found = find_mapping(path, preset=preset(kind) if kind else None, layout=layout)
+            found = find_mapping(path, mapping=mapping, preset=chosen, layout=layout)
         except BadInput as error:
             raise BadInput(error.message, _KIND_HINT if kind else error.hint) from None
         return Choice(found.look, guesses=found.guesses) if kind == "" else found
@@ -252,12 +271,57 @@ def _on_disk(app: App, upload: Upload) -> Iterator[Path]:
             raise BadInput(message, hint and hint.replace(str(path), shown(upload.name))) from None
 
 
+# --- log sources --------------------------------------------------------------------------------
+def sources(app: App) -> dict[str, Definition]:
+    """The log sources of files, by name.
+
+    Raises
+    ------
+    NotAllowed
+        The person may not load logs.
+    """
+    app.person.require(Role.ANALYST, "load logs")
+    found = log_sources(app.settings).items()
+    return {n: d for n, d in found if isinstance(d.body, LogSource) and d.body.table is None}
+
+
+def save_source(
+    app: App, name: str, description: str, fields: Fields, replaced: Definition | None
+) -> str:
+    """Save a mapping as a log source of files; returns a sentence.
+
+    Parameters
+    ----------
+    replaced
+        The log source of this name, as the person has seen it; None: there was none.
+
+    Raises
+    ------
+    NotAllowed
+        The person may not define log sources.
+    BadInput
+        The name or the mapping is wrong, or somebody else has saved the name meanwhile.
+    """
+    app.person.require(Role.ADMIN, "define log sources")
+    mapping = read_mapping(fields).as_fields()
+    if replaced is None and name.strip() in log_sources(app.settings):
+        raise BadInput(f"There is already a log source {name.strip()}.", "Choose another name.")
+    draft = Draft(ref_of(name.strip()), LogSource(mapping=mapping), description.strip())
+    expected = 0 if replaced is None else replaced.version
+    saved = save_definition(app.settings, draft, by=app.person.name, expected_version=expected)
+    done = "was saved" if replaced is None else "was replaced"
+    return f"The log source {draft.ref.name} {done}. {saved.reloaded.message}"
+
+
 # --- mappings -----------------------------------------------------------------------------------
-def kinds(guesses: list[tuple[Preset, str]]) -> dict[str, str]:
-    """Titles of the presets by name, those that a log may be first; the last one is none."""
+def kinds(guesses: list[tuple[Preset, str]], defined: Mapping[str, Definition]) -> dict[str, str]:
+    """Titles of the kinds of logs: the presets that a log may be, the log sources that are defined,
+    and the other presets; the last one, with an empty name, is none.
+    """
     first = {one.name: one.title for one, _ in guesses}
-    others = {name: one.title for name, one in presets().items()}
-    return {**first, **{k: v for k, v in others.items() if k not in first}, "": "None of these"}
+    own = {f"{SOURCE}{name}": one.description for name, one in defined.items()}
+    others = {name: one.title for name, one in presets().items() if name not in first}
+    return {**first, **own, **others, "": "None of these"}
 
 
 def fields_of(choice: Choice, encoding: str, separator: str) -> Fields:
@@ -308,6 +372,7 @@ _HEADINGS = {
     "space": "Space",
     "ssid": "SSID",
     "person": "Person",
+    "kept": "Kept",
 }
 
 
@@ -316,7 +381,8 @@ def columns_table(look: Look, fields: Fields) -> pd.DataFrame:
 
     A column that means nothing yet may have user names, so only the form of its value is shown.
     """
-    meant = {n.strip().casefold(): role for role in ROLES for n in columns_of(fields, role)}
+    roles = ("keep", *ROLES)
+    meant = {n.strip().casefold(): role for role in roles for n in columns_of(fields, role)}
     rows = []
     for name in look.names[:SAMPLE_COLUMNS]:
         role, value = meant.get(name.strip().casefold(), ""), look.example(name) or ""

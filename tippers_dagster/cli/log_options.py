@@ -98,17 +98,16 @@ def choice_of(
     if sum(given is not None for given in (preset, mapping, source)) > 1:
         raise BadInput("Give one of --preset, --mapping and --source.")
     read = None if mapping is None else load_mapping(mapping)
+    chosen = None if preset is None else preset_named(preset)
     if source is not None:
-        from tippers_dagster.campus.log.mapping import read_mapping
-        from tippers_dagster.campus.source.log_source import log_source
+        from tippers_dagster.campus.source.log_source import log_source, way_of
         from tippers_dagster.settings import get_settings
 
-        body = log_source(get_settings(), source)
-        read, preset = read_mapping(body.mapping) if body.mapping else None, body.preset
+        read, chosen = way_of(log_source(get_settings(), source))
     return find_mapping(
         file,
         mapping=read,
-        preset=None if preset is None else preset_named(preset),
+        preset=chosen,
         layout=read_layout({"encoding": encoding, "separator": separator}),
         fields={name: value or None for name, value in fields.items()},
     )

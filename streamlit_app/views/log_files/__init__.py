@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import streamlit as st
@@ -11,10 +12,11 @@ from streamlit_app.services import log_files as service
 from streamlit_app.services.app import App
 from streamlit_app.services.log_files import Fields, Loaded, Seen, Upload
 from streamlit_app.ui.messages import plain, show_errors
-from streamlit_app.views.log_files import mapping, preview, report
+from streamlit_app.views.log_files import mapping, preview, report, sources
 from tippers_dagster.access.model import Role
 from tippers_dagster.campus.intake.entries import Ingested
 from tippers_dagster.campus.log.guessing import Choice
+from tippers_dagster.catalog.model import Definition
 from tippers_dagster.platform.text import shown
 
 _UPLOADS = "log.uploads"
@@ -101,17 +103,21 @@ def _explain() -> None:
 def _file(app: App, upload: Upload, work: _Work) -> None:
     encoding, separator = _layout(work)
     guess = _choice(app, upload, work, (None, encoding, separator))
-    kind = _kind(work, guess)
+    defined = service.sources(app)
+    kind = _kind(work, guess, defined)
     with show_errors():
         key = (kind, encoding, separator)
         guessed = guess.preset.name if guess.preset else ""
         choice = guess if kind == guessed else _choice(app, upload, work, key)
-        preview.show_choice(guess, choice)
+        source = kind.removeprefix(service.SOURCE) if kind.startswith(service.SOURCE) else ""
+        preview.show_choice(guess, choice, source)
         if work.draft is None or work.draft.source != key:
             work.draft = mapping.Draft(key, service.fields_of(choice, encoding, separator))
         with st.container(border=True):
             fields = mapping.edit(app.settings, work.draft, choice.look, work.file_id)
         _result(app, upload, work, fields, choice)
+        if app.person.may(Role.ADMIN):
+            sources.save(app, work.file_id, fields, defined, source)
 
 
 def _layout(work: _Work) -> tuple[str, str]:
@@ -144,16 +150,16 @@ def _choice(app: App, upload: Upload, work: _Work, key: tuple[str | None, str, s
     return work.choices[key]
 
 
-def _kind(work: _Work, guess: Choice) -> str:
-    """The chosen preset; empty: none."""
-    titles = service.kinds(guess.guesses)
+def _kind(work: _Work, guess: Choice, defined: Mapping[str, Definition]) -> str:
+    """The chosen preset or log source; empty: none."""
+    titles = service.kinds(guess.guesses, defined)
     names = list(titles)
     best = guess.preset.name if guess.preset else ""
     return st.selectbox(
         "Kind of log",
         names,
         index=names.index(best),
-        format_func=lambda name: f"{name}: {titles[name]}" if name else titles[name],
+        format_func=lambda name: ": ".join(filter(None, (name, titles[name]))),
         key=f"log kind {work.file_id} {best}",
     )
 

@@ -40,9 +40,14 @@ _USER = {
         "Tells which devices are of the same person. The names are neither stored nor shown.",
     )
 }
+_KEEP = (
+    "Further columns whose values stay with each session, as they are, for rules. Do not keep "
+    "columns with names."
+)
 _OTHERS = {
     "session_id": ("Session id", "The log's own: rows with the same id are one session."),
     "ssid": ("SSID", "The name of the network."),
+    "keep": ("Kept", _KEEP),
 }
 
 
@@ -133,7 +138,9 @@ def _as_fields(settings: Settings, fields: Fields, look: Look, prefix: str) -> F
     is_session = rows == _SESSION
     found = columns.choose(_DEVICE | (_TIMES if is_session else _SEEN) | _PLACES | _USER)
     with st.expander("More fields"):
-        found |= columns.choose(_OTHERS if is_session else {"ssid": _OTHERS["ssid"]})
+        found |= columns.choose(
+            {n: box for n, box in _OTHERS.items() if is_session or n != "session_id"}
+        )
         found |= _options(settings, {**fields, **found}, prefix, is_session=is_session)
     own = {*_TIMES, *_SEEN, *_DEVICE, *_PLACES, *_USER, *_OTHERS, *_OPTIONS}
     others = {name: value for name, value in fields.items() if name not in own}
@@ -143,6 +150,9 @@ def _as_fields(settings: Settings, fields: Fields, look: Look, prefix: str) -> F
         named = ", ".join(f"`{name}`" for name in others)
         st.caption(f"The mapping also has {named}, which you can edit as YAML.")
     return {**found, **others}
+
+
+_FIRST_COUNTS = "Of several columns, the first that has a value counts."
 
 
 class _Columns:
@@ -177,7 +187,7 @@ class _Columns:
             key=key,
             accept_new_options=self._is_sparse,
             placeholder="None",
-            help=f"{meaning} Of several columns, the first that has a value counts.",
+            help=meaning if role == "keep" else f"{meaning} {_FIRST_COUNTS}",
         )
 
 

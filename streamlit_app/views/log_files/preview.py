@@ -13,11 +13,17 @@ from tippers_dagster.campus.log.preview import Preview
 from tippers_dagster.platform.text import counted, shown
 
 
-def show_choice(guess: Choice, choice: Choice) -> None:
-    """Say what the file is, which presets fit and why, and what is not known of them."""
+def show_choice(guess: Choice, choice: Choice, source: str = "") -> None:
+    """Say what the file is, which presets fit and why, and what is not known of them.
+
+    ``source``: the log source that was chosen.
+    """
     reasons = {one.name: why for one, why in guess.guesses}
     parts = [f"{plain(choice.look.description)}."]
     one = choice.preset
+    if source:
+        st.markdown(f"{parts[0]} Read as the log source **{plain(source)}** says.")
+        return
     if one is None and not reasons:
         parts.append("No known kind of log fits. Choose what its columns mean.")
     if one is not None:

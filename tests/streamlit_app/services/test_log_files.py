@@ -26,6 +26,11 @@ from tippers_dagster.campus.intake.entries import list_ingests
 from tippers_dagster.campus.intake.ingest import ingest_file
 from tippers_dagster.campus.intake.log import LOG
 from tippers_dagster.campus.intake.undo import undo_ingests
+from tippers_dagster.campus.source.log_source import ref_of
+from tippers_dagster.catalog import store as catalog_store
+from tippers_dagster.catalog.editing import Conflict
+from tippers_dagster.catalog.kinds import LogSource
+from tippers_dagster.catalog.model import Draft
 from tippers_dagster.errors import BadInput, SourceError
 from tippers_dagster.platform.postgres.databases import databases
 
@@ -60,7 +65,7 @@ def test_a_log_is_recognised_and_its_rows_are_those_that_would_be_loaded(app: Ap
     choice = service.choose(app, file, None, "", "")
     assert choice.preset is not None
     assert choice.preset.name == "radacct"
-    assert next(iter(service.kinds(choice.guesses))) == "radacct"
+    assert next(iter(service.kinds(choice.guesses, {}))) == "radacct"
     seen = service.preview_log(app, file, service.fields_of(choice, "", ""))
     assert seen.unknown == Counter({"02:11:22:33:44:09": 1})
     table = service.rows_table(seen.found)
@@ -277,3 +282,63 @@ def test_viewers_load_nothing(app: App) -> None:
         loaded(viewer, upload(RADACCT), {})
     with pytest.raises(NotAllowed):
         guessed(viewer, upload(RADACCT))
+
+
+# --- log sources --------------------------------------------------------------------------------
+def define(app: App, name: str, **body: object) -> None:
+    draft = Draft(ref_of(name), LogSource(**body))  # type: ignore[arg-type]
+    catalog_store.save(app.settings, draft, by="ada")
+
+
+def test_log_sources_of_files_are_kinds_of_logs(app: App) -> None:
+    mapping = {"device": "who", "seen": "when", "space": "where"}
+    define(app, "doors", mapping=mapping)
+    define(app, "accounting", preset="radacct")
+    define(app, "live", connection="radius", table="radacct", preset="radacct")
+    defined = service.sources(app)
+    assert list(defined) == ["accounting", "doors"]
+    file = upload(RADACCT)
+    choice = service.choose(app, file, None, "", "")
+    names = list(service.kinds(choice.guesses, defined))
+    assert names[:3] == ["radacct", "log source accounting", "log source doors"]
+    assert names[-1] == ""
+    assert guessed(app, file, "log source accounting") == guessed(app, file)
+
+    own = upload("when,who,where\n2025-01-07 09:00,aa:bb:cc:dd:ee:f0,12\n", "own.csv")
+    assert guessed(app, own, "log source doors") == mapping
+    assert loaded(app, own, guessed(app, own, "log source doors")).report.loaded == 1
+    with pytest.raises(BadInput, match=r"^own\.csv is no log of the preset radacct"):
+        guessed(app, own, "log source accounting")
+    with pytest.raises(BadInput, match="no log source gone"):
+        guessed(app, own, "log source gone")
+
+
+def test_a_mapping_is_saved_as_a_log_source(app: App) -> None:
+    file = upload(RADACCT)
+    fields = {**guessed(app, file), "keep": "acctsessionid"}
+    sentence = service.save_source(app, " wifi ", " Of the campus ", fields, None)
+    assert sentence.startswith("The log source wifi was saved.")
+    found = service.sources(app)["wifi"]
+    assert (found.description, found.updated_by) == ("Of the campus", app.person.name)
+    assert guessed(app, file, "log source wifi") == {**fields, "keep": ["acctsessionid"]}
+
+    with pytest.raises(BadInput, match="already a log source wifi"):
+        service.save_source(app, "wifi", "", fields, None)
+    again = service.save_source(app, "wifi", "", guessed(app, file), found)
+    assert again.startswith("The log source wifi was replaced.")
+    assert guessed(app, file, "log source wifi") == guessed(app, file)
+    with pytest.raises(Conflict):  # they have not seen the second version
+        service.save_source(app, "wifi", "", fields, found)
+    for name, wrong in (("Wi Fi", fields), ("other", {**fields, "keep": "username"})):
+        with pytest.raises(BadInput):
+            service.save_source(app, name, "", wrong, None)
+    assert list(service.sources(app)) == ["wifi"]
+
+
+def test_kept_values_are_shown_with_their_rows(app: App) -> None:
+    file = upload(RADACCT)
+    fields = {**guessed(app, file), "keep": "acctsessionid"}
+    seen = service.preview_log(app, file, fields)
+    assert service.rows_table(seen.found)["Kept"][0] == '{"acctsessionid": "a1"}'
+    shown = service.columns_table(seen.found.look, fields).set_index("Column")
+    assert shown.loc["acctsessionid"].tolist() == ["keep", "a1"]

@@ -92,7 +92,7 @@ FOR_ANALYSTS = {
     "definitions.saving": "save save_deleted retire activate delete rename restore",
     "definitions.validation": "validate",
     "labels": "find uncertain explain export set_gold remove_gold",
-    "log_files": "choose preview_log loaded_before load",
+    "log_files": "choose preview_log loaded_before load sources",
     "models": "promote roll_back export model_of example_rows predict_rows predict_index",
     "overview": "retry_definitions",
     "people": "preview_file import_file remove_head_counts",
@@ -104,7 +104,10 @@ FOR_ANALYSTS = {
         delete_dataset track_again""",
 }
 
-FOR_ADMINS = {"connections": "try_out find_tables add edit choose leave_out delete"}
+FOR_ADMINS = {
+    "connections": "try_out find_tables add edit choose leave_out delete",
+    "log_files": "save_source",
+}
 
 OF_CONNECTIONS = ["save", "save_deleted", "retire", "activate", "delete", "rename", "restore"]
 """Functions of ``definitions.saving`` that need an administrator when they change a connection."""

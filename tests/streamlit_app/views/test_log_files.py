@@ -184,3 +184,45 @@ def test_viewers_are_told_why_they_cannot(app: App, as_role: Callable[[App, Role
     test = opened(as_role(app, Role.VIEWER))
     assert "needs the analyst role" in test.info[0].value
     assert not test.file_uploader
+
+
+def test_a_mapping_is_saved_as_a_log_source_and_chosen_for_another_file(
+    app: App, as_role: Callable[[App, Role], App]
+) -> None:
+    test = uploaded(opened(app), OWN, "own.csv")
+    assert "Save as a log source" not in [box.label for box in test.expander]
+    box(test, "Device").set_value(["who"]).run()
+    control(test, "Each row is").set_value("An observation").run()
+    box(test, "Seen").set_value(["when"]).run()
+    box(test, "Space").set_value(["where"]).run()
+    named(test, "Name").set_value("Doors").run()
+    test.button(key="log.source.save").click().run()
+    assert "Doors" in test.error[0].value
+    named(test, "Name").set_value("doors").run()
+    named(test, "Description").set_value("Doors of the halls").run()
+    test.button(key="log.source.save").click().run()
+    assert "The log source doors was saved" in test.success[0].value.replace("\\", "")
+
+    other = OWN.replace("aa:bb", "aa:cc")
+    test = uploaded(opened(as_role(app, Role.ANALYST)), other, "other.csv")
+    kind = box(test, "Kind of log")
+    assert "log source doors: Doors of the halls" in kind.options
+    kind.set_value("log source doors").run()
+    assert "Read as the log source **doors** says" in texts(test)
+    assert box(test, "Device").value == ["who"]
+    assert "All 2 rows: **1** usable, **1** rejected." in texts(test)
+    assert "Save as a log source" not in [one.label for one in test.expander]
+    test.button(key="log.load").click().run()
+    assert metrics(test)["Sessions loaded"] == "1"
+
+
+def test_columns_are_kept(app: App) -> None:
+    test = uploaded(opened(app), RADACCT)
+    box(test, "Kept").set_value(["acctsessionid"]).run()
+    assert '""acctsessionid"": ""a1""' in everything(test)
+    box(test, "Kept").set_value(["username"]).run()
+    assert "only hashes are kept" in texts(test)
+
+
+def named(test: AppTest, label: str):  # type: ignore[no-untyped-def]
+    return next(one for one in test.text_input if one.label == label)

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import mysql
 from tippers_dagster.campus.log.arrow_types import PlainColumns
 from tippers_dagster.campus.log.formats import LogFile
 from tippers_dagster.campus.log.mapping import LogMapping, read_mapping
-from tippers_dagster.campus.log.presets import preset
+from tippers_dagster.campus.log.presets import Preset, preset
 from tippers_dagster.campus.log.reading import Deployment, meaning_of, read_rows
 from tippers_dagster.campus.log.rows import Batch, Malformed
 from tippers_dagster.campus.log.sessions import normalised
@@ -111,6 +111,18 @@ def check_body(name: str, body: LogSource) -> None:
             read_mapping(body.mapping)
     except BadInput as error:
         raise BadInput(f"{name}: {error.message}", error.hint) from None
+
+
+def way_of(body: LogSource) -> tuple[LogMapping | None, Preset | None]:
+    """How files are read by a log source: its mapping, or its preset.
+
+    Raises
+    ------
+    BadInput
+        The mapping is wrong, or there is no such preset.
+    """
+    mapping = read_mapping(body.mapping) if body.mapping else None
+    return mapping, None if body.preset is None else preset(body.preset)
 
 
 def mapping_for(name: str, body: LogSource, columns: list[str], *, sparse: bool) -> LogMapping:
