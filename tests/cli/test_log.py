@@ -53,6 +53,21 @@ def test_preview(tmp_path: Path) -> None:
     assert "placeholder instead of a device" in again.output
 
 
+def test_further_columns_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("mac,at,room,net,rssi\na,2025-01-07 09:00,12,eduroam,-60\n")
+    said = ("--device", "mac", "--seen", "at", "--space", "room")
+    kept = ("--keep", "net", "--keep", "rssi")
+    done = tippers("preview", "log.csv", *said, *kept, "--write", "mapping.yaml")
+    assert done.exit_code == 0, done.output
+    assert '{"net": "eduroam", "rssi": "-60"}' in done.output
+    assert "keep:\n- net\n- rssi\n" in (tmp_path / "mapping.yaml").read_text()
+    # A mapping keeps what it says unless others are named.
+    for words, wanted in (((), "rssi"), (("--keep", "net"), '{"net": "eduroam"}')):
+        assert wanted in tippers("preview", "log.csv", "--mapping", "mapping.yaml", *words).output
+    refused = tippers("preview", "log.csv", *said, "--keep", "mac")
+    assert "only hashes are kept" in str(refused.exception)
+
+
 def test_a_log_that_no_preset_fits(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("a|b\n1|2\n")
     done = tippers("preview", "log.csv")

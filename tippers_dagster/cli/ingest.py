@@ -10,26 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tippers_dagster.cli.log_options import (
-    AccessPointColumn,
     DayFirst,
-    DeviceColumn,
-    DurationColumn,
-    Encoding,
-    EndColumn,
-    KeepColumns,
-    MappingOption,
-    PresetOption,
-    SeenColumn,
-    Separator,
-    SessionIdColumn,
-    SourceOption,
-    SpaceColumn,
-    StartColumn,
-    UpdatedColumn,
-    UserColumn,
+    LogOptions,
     Zone,
-    choice_of,
     order_of,
+    with_log_options,
 )
 from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.terminal import table_console
@@ -101,27 +86,11 @@ def sessions(
 
 
 @app.command()
+@with_log_options
 def log(
     file: Annotated[Path, typer.Argument(help="CSV, JSON or Parquet file.", show_default=False)],
-    preset: PresetOption = None,
-    mapping: MappingOption = None,
-    source: SourceOption = None,
-    device: DeviceColumn = None,
-    start: StartColumn = None,
-    end: EndColumn = None,
-    duration: DurationColumn = None,
-    updated: UpdatedColumn = None,
-    seen: SeenColumn = None,
-    access_point: AccessPointColumn = None,
-    space: SpaceColumn = None,
-    user: UserColumn = None,
-    session_id: SessionIdColumn = None,
-    keep: KeepColumns = None,
-    timezone: Zone = None,
-    day_first: DayFirst = None,
+    options: LogOptions,
     gap: Gap = None,
-    encoding: Encoding = None,
-    separator: Separator = None,
 ) -> None:
     """Load a WiFi log in any shape: sessions, accounting records, or observations.
 
@@ -132,27 +101,7 @@ def log(
     """
     from tippers_dagster.campus.intake.log import ingest_log
 
-    choice = choice_of(
-        file,
-        preset,
-        mapping,
-        encoding,
-        separator,
-        source,
-        device=device,
-        start=start,
-        end=end,
-        duration=duration,
-        updated=updated,
-        seen=seen,
-        access_point=access_point,
-        space=space,
-        user=user,
-        session_id=session_id,
-        keep=keep,
-        timezone=timezone,
-        order=order_of(day_first),
-    )
+    choice = options.choice(file)
     if choice.mapping is None:
         raise BadInput(
             f"No preset fits {file}.",

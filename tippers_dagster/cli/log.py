@@ -14,26 +14,10 @@ from tippers_dagster.catalog.kinds import Kind, LogSource
 from tippers_dagster.catalog.model import Draft, Unreadable
 from tippers_dagster.catalog.names import read_body
 from tippers_dagster.cli.log_options import (
-    AccessPointColumn,
-    DayFirst,
-    DeviceColumn,
-    DurationColumn,
-    Encoding,
-    EndColumn,
-    KeepColumns,
+    LogOptions,
     MappingOption,
     PresetOption,
-    SeenColumn,
-    Separator,
-    SessionIdColumn,
-    SourceOption,
-    SpaceColumn,
-    StartColumn,
-    UpdatedColumn,
-    UserColumn,
-    Zone,
-    choice_of,
-    order_of,
+    with_log_options,
 )
 from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.platform.terminal import table_console
@@ -80,33 +64,18 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command()
+@with_log_options
 def preview(
     file: Annotated[
         Path | None,
         typer.Argument(help="The log; none for a log source's table.", show_default=False),
     ] = None,
-    preset: PresetOption = None,
-    mapping: MappingOption = None,
-    source: SourceOption = None,
+    *,
+    options: LogOptions,
     write: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the mapping to a new YAML file, to edit."),
     ] = None,
-    device: DeviceColumn = None,
-    start: StartColumn = None,
-    end: EndColumn = None,
-    duration: DurationColumn = None,
-    updated: UpdatedColumn = None,
-    seen: SeenColumn = None,
-    access_point: AccessPointColumn = None,
-    space: SpaceColumn = None,
-    user: UserColumn = None,
-    session_id: SessionIdColumn = None,
-    keep: KeepColumns = None,
-    timezone: Zone = None,
-    day_first: DayFirst = None,
-    encoding: Encoding = None,
-    separator: Separator = None,
     rows: Annotated[int, typer.Option(min=1, max=1000, help="Rows to show.")] = 10,
 ) -> None:
     """Show the first rows as they would be read: what is understood, and what is not and why.
@@ -114,29 +83,8 @@ def preview(
     Without --preset, --mapping, --source and columns, the file's columns are compared with the
     presets. Without a file, the table of the log source is shown.
     """
-    with _file_or_sample(file, source) as (path, title):
-        choice = choice_of(
-            path,
-            preset,
-            mapping,
-            encoding,
-            separator,
-            source,
-            device=device,
-            start=start,
-            end=end,
-            duration=duration,
-            updated=updated,
-            seen=seen,
-            access_point=access_point,
-            space=space,
-            user=user,
-            session_id=session_id,
-            keep=keep,
-            timezone=timezone,
-            order=order_of(day_first),
-        )
-        _preview(path, title, choice, write, rows)
+    with _file_or_sample(file, options.source) as (path, title):
+        _preview(path, title, options.choice(path), write, rows)
 
 
 @contextmanager
