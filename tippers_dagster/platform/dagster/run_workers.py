@@ -41,6 +41,7 @@ LEARNING = (
     "mlflow",
     "mlflow.store.tracking.sqlalchemy_store",
     "sklearn.ensemble",
+    "skops.io",
     "snorkel.labeling.model.label_model",
     # PyTorch imports it when it makes its first optimizer.
     "torch._dynamo",
