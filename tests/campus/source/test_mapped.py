@@ -121,12 +121,17 @@ def fill(engine: sa.Engine, rows: list[Row], times: str, convert: Convert) -> No
         add(connection, rows, convert)
 
 
+def whole(row: Row) -> Row:
+    """A row with a value for each column; the last ones may have been left out."""
+    return (*row, *[None] * (len(COLUMNS) - len(row)))
+
+
 def add(connection: sa.Connection, rows: list[Row], convert: Convert) -> None:
     marks = ", ".join(f":{name}" for name in COLUMNS)
     given = [
         {
             name: convert(value) if isinstance(value, dt.datetime) else value
-            for name, value in zip(COLUMNS, row, strict=True)
+            for name, value in zip(COLUMNS, whole(row), strict=True)
         }
         for row in rows
     ]
@@ -231,7 +236,7 @@ def forget(settings: Settings) -> None:
 
 def as_csv(rows: list[Row], path: Path) -> Path:
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
+        csv.writer(file).writerows([COLUMNS, *map(whole, rows)])
     return path
 
 
