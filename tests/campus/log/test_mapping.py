@@ -172,3 +172,9 @@ def test_neither_devices_nor_user_names_are_kept() -> None:
     for column in ("MAC", " login", "name"):
         with pytest.raises(BadInput, match="only hashes are kept"):
             read_mapping({**fields, "keep": ["ssid", column]})
+
+
+@pytest.mark.parametrize("column", ["$rssi", " /rssi"])
+def test_what_rules_could_not_read_is_not_kept(column: str) -> None:
+    with pytest.raises(BadInput, match="rules cannot read"):
+        read_mapping({"device": "mac", "seen": "at", "access_point": "ap", "keep": [column]})

@@ -266,6 +266,11 @@ class LogMapping(_Fields):
                     f"keep: {shown(name)} is the column of the device or of the user name, of "
                     "which only hashes are kept. Name other columns"
                 )
+            if name.strip().startswith(("$", "/")):
+                raise ValueError(
+                    f"keep: rules cannot read a value called {shown(name)}, which is a path to "
+                    "DuckDB. Name other columns"
+                )
 
     @property
     def mapped(self) -> dict[str, tuple[str, ...]]:
