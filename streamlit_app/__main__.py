@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tippers_dagster.access.login import entrance, login_file, redirect_address
-from tippers_dagster.platform.postgres.databases import exit_on_signals
+from tippers_dagster.platform.signals import exit_on_signals
 from tippers_dagster.settings import Settings, get_settings
 
 if TYPE_CHECKING:

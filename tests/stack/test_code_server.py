@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ TEMPLATE, SERVER = "tippers: template of code server and runs", "tippers: defini
 
 
 class CodeServer:
-    """A code server of the definitions in a folder."""
+    """A code server of the definitions in a folder, started as a script starts it with ``&``."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "some_definitions.py"
@@ -54,6 +55,7 @@ class CodeServer:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), os.getcwd()])},
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                preexec_fn=_ignore_signals,
             )
         self.client = DagsterGrpcClient(port=int(port))
         until(self._answers, 60, self.output.read_text)
@@ -76,6 +78,11 @@ class CodeServer:
         """The processes with a name."""
         children = self.process.children(recursive=True)
         return [child.pid for child in children if _title(child) == title]
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _title(process: psutil.Process) -> str:

@@ -16,6 +16,7 @@ from tippers_dagster import __version__
 from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.disk import environment_fault
 from tippers_dagster.platform.postgres.unavailable import unavailable_errors
+from tippers_dagster.platform.signals import obey_signals
 from tippers_dagster.platform.terminal import printable_output
 from tippers_dagster.platform.text import printable
 
@@ -84,6 +85,7 @@ def build_app(modules: Sequence[str] | None = None) -> typer.Typer:
 
 def main() -> None:
     """Entry point; prints errors that a user can fix without a traceback, and exits with 1."""
+    obey_signals()
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     modules = [COMMANDS[command][0]] if command in COMMANDS else []
     try:

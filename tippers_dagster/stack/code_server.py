@@ -24,6 +24,7 @@ from tippers_dagster.platform.dagster.run_workers import (
     share_template,
 )
 from tippers_dagster.platform.forking.forking import start_templates
+from tippers_dagster.platform.signals import obey_signals
 from tippers_dagster.sql.templates import DBT, DBT_SANDBOX, SANDBOX
 
 
@@ -54,6 +55,7 @@ def main(module: str, options: Sequence[str]) -> None:
     options
         Those of ``dagster code-server start``.
     """
+    obey_signals()
     choose_template(module)
     multiprocessing.forkserver.ensure_running()
     start_templates([DBT, SANDBOX, DBT_SANDBOX])

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp
 
 from tippers_dagster.platform.dagster.environment import packaged_file, use_dagster_environment
 from tippers_dagster.platform.dagster.internals import web_application
-from tippers_dagster.platform.postgres.databases import exit_on_signals
+from tippers_dagster.platform.signals import exit_on_signals
 from tippers_dagster.settings import Settings
 from tippers_dagster.stack.gate import Gate, GraphQLGate
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -64,16 +62,6 @@ def databases(settings: Settings) -> Databases:
             else None
         ),
     )
-
-
-def exit_on_signals() -> None:
-    """Make SIGTERM and SIGINT exit normally, so that the last process stops the embedded server.
-
-    Call it in the main thread before a web server runs there: the server raises the signal again
-    once it has stopped, which would kill the process.
-    """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: sys.exit(128 + number))
 
 
 def libpq_url(url: str) -> str:
