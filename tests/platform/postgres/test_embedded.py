@@ -103,9 +103,7 @@ def test_a_killed_user_does_not_keep_it_running(home: Path) -> None:
 
 
 def test_a_process_that_gets_sigterm_stops_it(home: Path) -> None:
-    ending = (
-        "from tippers_dagster.platform.postgres.databases import exit_on_signals; exit_on_signals()"
-    )
+    ending = "from tippers_dagster.platform.signals import exit_on_signals; exit_on_signals()"
     user = start_user(home, f"{ending}\n{USER}")
     pid = int(answer_of(user)[0])
     user.terminate()
