@@ -150,8 +150,9 @@ class Watch:
         memory = 0
         for process, server in processes(self._settings):
             with suppress(psutil.NoSuchProcess):  # ended meanwhile
-                used, times = process.memory_info(), process.cpu_times()
-                memory += used.rss - (used.shared if server else 0)
+                used, times = process.memory_full_info(), process.cpu_times()
+                # Forked processes share most of their memory: it counts once.
+                memory += used.rss - used.shared if server else used.pss
                 self._cpu[process.pid] = times.user + times.system
         self._peak = max(self._peak, memory)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -60,11 +61,11 @@ class DeviceIds:
         """
         encoded = ids.dictionary_encode()
         values = encoded.dictionary.to_pylist()
-        known = self._learn(values)
+        known, rejected = self._learn(values)
         hashes = np.fromiter((known[value] for value in values), np.uint64, len(values))
         reasons = np.full(len(values), -1, np.int8)
-        if self._rejected:
-            get = self._rejected.get
+        if rejected:
+            get = rejected.get
             reasons = np.fromiter((get(value, -1) for value in values), np.int8, len(values))
         # Rows without a value find what is appended at the end.
         rows = encoded.indices.fill_null(len(values)).to_numpy()
@@ -77,21 +78,30 @@ class DeviceIds:
         missing = np.asarray(combined.is_null())
         return pa.array(self(combined.cast(pa.string())), mask=missing)
 
-    def _learn(self, values: list[str]) -> dict[str, int]:
-        """The hash of every value met so far, these included."""
-        new = [value for value in values if value not in self._known]
+    def _learn(self, values: list[str]) -> tuple[dict[str, int], dict[str, int]]:
+        """The hashes of every value met so far, these included, and why some were rejected."""
+        known, rejected = self._known, self._rejected
+        new = [value for value in values if value not in known]
         if not new:
-            return self._known
-        if len(self._known) + len(new) > KNOWN_VALUES:
-            self._known, self._rejected, new = {}, {}, values
+            return known, rejected
+        if len(known) + len(new) > KNOWN_VALUES:
+            # Other ones: a thread may still use those.
+            known, rejected, new = {}, {}, values
         names, reasons = normalise_devices(pa.array(new, pa.string()))
         hashes = keyed_hashes(names.to_pylist(), self._key)
-        self._known.update(zip(new, hashes, strict=True))
         bad = np.flatnonzero(reasons >= 0).tolist()
-        self._rejected.update((new[i], int(reasons[i])) for i in bad)
+        rejected.update((new[i], int(reasons[i])) for i in bad)
+        known.update(zip(new, hashes, strict=True))
+        self._known, self._rejected = known, rejected
         good = reasons < 0
         self._note(np.array(hashes, np.uint64)[good], names.filter(pa.array(good)))
-        return self._known
+        return known, rejected
+
+
+@lru_cache(maxsize=1)
+def _kept_ids(key: bytes) -> DeviceIds:
+    """Ids that stay known in this process: a run exports dozens of tables of the same devices."""
+    return DeviceIds(key)
 
 
 def keyed_hashes(names: Iterable[str], key: bytes, domain: bytes = b"") -> list[int]:
@@ -139,7 +149,7 @@ class Pseudonyms:
     """``pseudonymise`` for a table in pieces."""
 
     def __init__(self, settings: Settings) -> None:
-        self._ids = DeviceIds(device_key(settings))
+        self._ids = _kept_ids(device_key(settings))
 
     def __call__(self, piece: pa.Table) -> pa.Table:
         """A piece of the table as the lake may store it."""

@@ -12,10 +12,10 @@ def obey_signals() -> None:
     A script ignores SIGINT for what it starts in the background, and Dagster handles SIGTERM as it
     finds SIGINT handled: nothing but SIGKILL would stop it.
     """
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    for number, handler in usual.items():
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, handler)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def exit_on_signals() -> None:

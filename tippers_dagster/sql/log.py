@@ -299,6 +299,33 @@ def window_chunks(
     return log_chunks(settings, window, until) if needed else []
 
 
+_made: dict[str, tuple[object, pa.Table]] = {}
+
+
+def made_table(settings: Settings, name: str, chunks: Sequence[str]) -> pa.Table:
+    """A table that has no files of its own.
+
+    What takes seconds to make is kept in this process until its chunks change: one run reads it for
+    several levels, and previews for every attempt.
+
+    Raises
+    ------
+    LogIncomplete
+        A run is computing one of the chunks.
+    """
+    table = LOG_TABLES[name]
+    assert table.read is not None
+    if not table.by_chunk:
+        return table.read(settings, chunks).cast(table.schema)
+    recorded = table.fingerprints(settings)
+    basis = settings.home_path, [(c, recorded.get(c)) for c in chunks], table.more(settings)
+    kept, found = _made.get(name, (None, None))
+    if found is None or kept != basis:
+        found = table.read(settings, chunks).cast(table.schema)
+        _made[name] = basis, found
+    return found
+
+
 def chunk_files(
     settings: Settings, name: str, chunks: Sequence[str], window: Window = EVERYTHING
 ) -> dict[str, list[str]]:

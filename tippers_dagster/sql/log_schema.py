@@ -31,6 +31,7 @@ from tippers_dagster.sql.log import (
     LogTable,
     chunk_files,
     chunks_of,
+    made_table,
     window_chunks,
     windowed,
 )
@@ -201,7 +202,7 @@ class _Filling:
     def _read(self, files: Mapping[str, list[str]], chunk: str) -> pa.Table:
         table, settings = self._table, self._settings
         if table.read is not None:
-            return table.read(settings, self._chunks or ()).cast(table.schema)
+            return made_table(settings, self._log_name, self._chunks or ())
         lake = open_lake(settings)
         parts = [
             lake.read_table(key, columns=table.schema.names, optional=table.optional)

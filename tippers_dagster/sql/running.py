@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +50,9 @@ from tippers_dagster.sql.templates import DBT
 STOP_SECONDS = 15
 """An interrupted dbt cancels its queries; after this time it is killed, and the server cancels
 them."""
+
+STORED_AT_ONCE = 2
+"""Tables that are stored at the same time: PostgreSQL works on one while another is exported."""
 
 _RESULTS = ("LogModelResult", "LogTestResult")
 
@@ -139,15 +143,31 @@ class DbtRun:
 
 
 class LakeRun(DbtRun):
-    """An invocation in a sandbox. There are no results until dbt is done with all of them."""
+    """An invocation in a sandbox. There are no results until dbt is done with all of them.
 
-    def __init__(self, settings: Settings, box: Sandbox, target: Path) -> None:
+    Parameters
+    ----------
+    tables
+        The models whose tables are stored, by unique id.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        box: Sandbox,
+        target: Path,
+        tables: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         super().__init__(settings, box.process, target)
-        self._box = box
+        self._box, self._tables = box, tables or {}
         self._told: dict[str, Any] = {"success": False, "made": {}, "messages": {}, "examples": {}}
+        self._stored: dict[str, Future[Described]] = {}
 
     def results(self) -> Iterator[Result]:
-        """The results of models and tests, all at the end; dbt's log arrives before."""
+        """The results of models and tests, all at the end; dbt's log arrives before.
+
+        Tables are stored while the results of others are handled.
+        """
         found = list(self._logged())
         try:
             self.finish()
@@ -156,9 +176,22 @@ class LakeRun(DbtRun):
         if message := self._told.get("exception"):
             self._errors.append(message)
         made = self._told["made"]
-        for result in found:
-            rows = made[result.unique_id]["rows"] if result.unique_id in made else result.rows
-            yield replace(result, rows=rows)
+        with self._storing(made):
+            for result in found:
+                rows = made[result.unique_id]["rows"] if result.unique_id in made else result.rows
+                yield replace(result, rows=rows)
+
+    @contextmanager
+    def _storing(self, made: Collection[str]) -> Iterator[None]:
+        """Begin to store the tables; when the block ends, none is being stored any more."""
+        pool = ThreadPoolExecutor(STORED_AT_ONCE, "store")
+        try:
+            self._stored = {
+                i: pool.submit(self.store, self._tables[i]) for i in made if i in self._tables
+            }
+            yield
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def finish(self) -> dict[str, Any]:
         """Wait for what dbt has made.
@@ -172,11 +205,14 @@ class LakeRun(DbtRun):
         return self._told
 
     def described(self, model: Mapping[str, Any], result: Result) -> Described:
-        """Store the table of a model in the warehouse, describe and export it."""
-        return self.store(model)
+        """What ``store`` gives for a model."""
+        stored = self._stored.get(model["unique_id"])
+        return self.store(model) if stored is None else stored.result()
 
     def store(self, model: Mapping[str, Any]) -> Described:
-        """The same; a view over the lake is described only.
+        """Store the table of a model in the warehouse, describe and export it.
+
+        A view over the lake is described only.
 
         Raises
         ------
@@ -315,7 +351,7 @@ def _on_lake(
         dbt=True,
     ) as box:
         box.send(request)
-        yield LakeRun(settings, box, target)
+        yield LakeRun(settings, box, target, {i: nodes[i] for i in tables})
 
 
 @contextmanager

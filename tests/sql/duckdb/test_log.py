@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
 import sqlalchemy as sa
 
 from tests.sql.definitions import MACS
@@ -11,7 +16,7 @@ from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.duckdb.contents import inputs, lake_sandbox
 from tippers_dagster.sql.duckdb.log import empty_log_table, log_table
-from tippers_dagster.sql.log import window_chunks
+from tippers_dagster.sql.log import LOG_TABLES, window_chunks
 from tippers_dagster.sql.project import rendered_project
 
 ANSWERS = ("partners", "company", "crowds")
@@ -50,6 +55,26 @@ def test_partners_company_and_crowds(lake: Settings) -> None:
         }
         for mac in devices
     ]
+
+
+def test_what_takes_long_is_made_again_only_when_something_changed(
+    lake: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def read(settings: Settings, chunks: Sequence[str]) -> pa.Table:
+        made.append(list(chunks))
+        return found.read(settings, chunks)
+
+    found = LOG_TABLES["crowds"]
+    monkeypatch.setitem(LOG_TABLES, "crowds", replace(found, read=read))
+    chunks = window_chunks(lake, ANSWERS)
+    first = log_table(lake, "crowds", chunks)
+    assert log_table(lake, "crowds", chunks) is first
+    with warehouse_engine(lake).begin() as connection:
+        connection.execute(sa.text(COVERAGE))
+    assert log_table(lake, "crowds", chunks).num_rows > first.num_rows
+    assert made == [chunks, chunks]
 
 
 def test_columns_are_the_same_without_rows(lake: Settings) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from tippers_dagster.catalog.window import EVERYTHING, Window
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.duckdb.sandbox import Dataset
-from tippers_dagster.sql.log import LOG_TABLES, chunk_files
+from tippers_dagster.sql.log import LOG_TABLES, chunk_files, made_table
 
 
 def log_table(
@@ -28,7 +28,7 @@ def log_table(
     """
     table = LOG_TABLES[name]
     if table.read is not None:
-        return table.read(settings, chunks).cast(table.schema)
+        return made_table(settings, name, chunks)
     files = chunk_files(settings, name, chunks, window)
     keys = [key for keys in files.values() for key in keys]
     return Dataset(keys, table.schema, table.added)
