@@ -20,9 +20,9 @@ BENCH_STAMP := $(VENV)/.installed-bench
 # Else every process compiles all modules again, and a test run starts hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Tests are run by this many processes, each with a database server of its own: one more than two
-# cores, as a test waits a third of its time.
-WORKERS ?= 3
+# Tests are run by this many processes, each with a database server of its own: twice as many as
+# two cores, as a test waits half of its time.
+WORKERS ?= 4
 
 .PHONY: demo up check test lint bench soak clean install
 .DEFAULT_GOAL := demo

@@ -175,8 +175,10 @@ class _Run:
         if not self._models:
             return ["test", "--select", *_names(self._tests.values())]
         if self._tests.keys() == self._tests_of_models():
-            # All tests of the selected models, also those that read another upstream model.
-            chosen = ["buildable", "--select", *_names(self._models.values())]
+            # All tests of the selected models, also those that read another upstream model; dbt
+            # leaves out those that read any other model.
+            selected = _names([*self._models.values(), *self._tests_of_other_models()])
+            chosen = ["buildable", "--select", *selected]
         else:
             selected = _names([*self._models.values(), *self._tests.values()])
             chosen = ["empty", "--select", *selected]
@@ -189,6 +191,19 @@ class _Run:
             for unique_id, r in self._project.manifest["nodes"].items()
             if r["resource_type"] == "test" and r.get("attached_node") in self._models
         }
+
+    def _tests_of_other_models(self) -> list[Mapping[str, Any]]:
+        """The tests that read a model which is neither selected nor above one that is.
+
+        Whether all entities are of the index, for a rule whose SQL does not name the index.
+        """
+        nodes = self._project.manifest["nodes"]
+        waiting, above = list(self._models), set(self._models)
+        while waiting:
+            new = set(nodes[waiting.pop()]["depends_on"]["nodes"]) & nodes.keys() - above
+            above |= new
+            waiting += new
+        return [t for t in self._tests.values() if set(t["depends_on"]["nodes"]) - above]
 
     # --- dbt's results ----------------------------------------------------------------------
     def _handle(self, run: DbtRun, result: Result) -> Iterator[_Event]:

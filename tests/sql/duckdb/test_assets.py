@@ -50,6 +50,17 @@ def test_dbt_then_python_then_dbt_in_one_run(lake: Settings) -> None:
 
 
 @pytest.mark.slow
+def test_a_rule_that_does_not_name_its_index_is_computed_and_checked_alone(lake: Settings) -> None:
+    plain = rule("SELECT mac_address, count(*) AS n FROM int_sessions GROUP BY 1", name="plain")
+    deployment = Deployment(lake, catalog(plain))
+    assert deployment.materialize("device/devices").success
+    result = deployment.materialize("device/plain")
+    assert result.success
+    assert any(name.startswith("only_entities_of_index") for name in checks(result))
+    assert deployment.recorded()["device/plain"]
+
+
+@pytest.mark.slow
 def test_failures_have_reasons_and_do_not_stop_others(lake: Settings) -> None:
     twice = rule("SELECT mac_address FROM int_sessions", name="twice")
     strange = rule("SELECT mac_address || 'x' AS mac_address FROM devices", name="strange")
