@@ -72,6 +72,7 @@ def test_it_runs_dbt_on_the_definitions_with_both_engines(
     for target in ("lake", "warehouse"):
         done = dbt("build", "--select", "+int_sessions", "--target", target)
         assert done.status == 0, done.output + done.errors
+        assert "leaked" not in done.output + done.errors
         show = ("show", "--inline", "select count(*) as n from {{ ref('int_sessions') }}")
         done = dbt(*show, f"--target={target}")
         assert f"| {3 * len(MACS)} |" in done.output, done.output + done.errors

@@ -13,6 +13,7 @@ begins anew, with nothing imported, when it was idle for a while.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -155,6 +156,8 @@ def _become(run: Run, request: dict[str, Any], descriptors: Sequence[int]) -> No
     except BaseException:  # noqa: BLE001 - as the interpreter would end
         traceback.print_exc()
     finally:
+        # dbt's locks are semaphores, which have to be given back.
+        atexit._run_exitfuncs()
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             sys.stderr.flush()
