@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-import math
-from collections.abc import Iterable, Iterator
-from decimal import Decimal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +11,17 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import SessionServer
-from tests.dbt_project.generated import query
+from tests.dbt_project.engines import check_generated_queries, same
 from tests.dbt_project.test_models import Built, built, deployment
 from tippers_dagster.catalog.catalog import Catalog
-from tippers_dagster.catalog.kinds import Kind
-from tippers_dagster.catalog.model import Ref
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import schema_columns
-from tippers_dagster.sql.duckdb.contents import everything, inputs, lake_sandbox
-from tippers_dagster.sql.names import NameTable, Place, ref_place
+from tippers_dagster.sql.duckdb.contents import inputs, lake_sandbox
 from tippers_dagster.sql.nodes import meta_of
 from tippers_dagster.sql.project import Project, rendered_project
 from tippers_dagster.sql.running import dbt_run
-from tippers_dagster.sql.translate import translate
 
 __all__ = ["built", "deployment"]
 
@@ -107,7 +100,7 @@ def test_every_model_is_the_same_on_both_engines(built: Built, lake: OnLake) -> 
         assert found.keys() == wanted.keys(), place
         for key, row in wanted.items():
             for name, value in row.items():
-                assert _same(value, found[key][name]), (place, key, name, value, found[key][name])
+                assert same(value, found[key][name]), (place, key, name, value, found[key][name])
 
 
 def test_columns_and_types_are_the_same(
@@ -151,46 +144,8 @@ def test_what_only_the_other_engine_needs_is_dropped(lake: OnLake) -> None:
 def test_generated_queries_give_the_same(
     deployment: tuple[Settings, str, Path], lake: OnLake
 ) -> None:
-    """300 queries over what was extracted from the source, and over the lake."""
-    index = Ref("device", "devices", Kind.INDEX)
-    staging = {name.partition(".")[2]: name for name, _ in lake.project.staging_views}
-    names = NameTable(
-        {name: Place("staging", name, f"ref('{name}')") for name in staging}
-        | {"device.devices": ref_place(index)}
-    )
-    given = everything(lake.project.manifest, lake.project.staging_views)
-    with lake_sandbox(lake.settings, given, statement_seconds=30) as box:
-        for seed in range(300):
-            sql = query(seed)
-            plain = translate(sql, concept="device", index=index, key="mac_address", names=names)
-            wanted = _normal(_on_postgres(deployment[0], plain.sql_plain))
-            found = _normal(row.values() for row in box.query(plain.sql_plain, 60).to_pylist())
-            assert len(found) == len(wanted), (seed, sql)
-            for one, other in zip(found, wanted, strict=True):
-                assert all(map(_same, one, other)), (seed, sql, one, other)
-
-
-def _on_postgres(settings: Settings, sql: str) -> list[Any]:
-    with warehouse_engine(settings).connect() as connection:
-        return list(connection.exec_driver_sql(sql.replace("%", "%%")))
-
-
-def _normal(rows: Iterable[Iterable[Any]]) -> list[list[Any]]:
-    """Rows in an order of their own; numbers as floats, instants and lengths in seconds."""
-    plain = [[_number(value) for value in row] for row in rows]
-    return sorted(
-        plain, key=lambda row: [f"{v:.6g}" if isinstance(v, float) else str(v) for v in row]
-    )
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, dt.timedelta):
-        return value.total_seconds()
-    if getattr(value, "tzinfo", None):
-        return value.timestamp()
-    if isinstance(value, int | Decimal) and not isinstance(value, bool):
-        return float(value)
-    return value
+    """Over what was extracted from the source, and over the lake."""
+    check_generated_queries(deployment[0], lake.settings)
 
 
 def _sorted(rows: list[Row]) -> list[str]:
@@ -209,11 +164,3 @@ def _rows(rows: list[Row]) -> dict[str, Row]:
 def _read(settings: Settings, place: str) -> list[Row]:
     schema, name = place.split(".")
     return read_arrow(settings, f'SELECT * FROM "{schema}"."{name}"').to_pylist()
-
-
-def _same(value: Any, other: Any) -> bool:
-    if value == other or value is None or other is None:
-        return value is other or value == other
-    if isinstance(value, str) or not hasattr(value, "__float__"):
-        return False
-    return math.isclose(float(value), float(other), rel_tol=1e-9, abs_tol=1e-12)

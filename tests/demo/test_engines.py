@@ -1,7 +1,7 @@
 """The whole demo with either SQL engine, and with a lake on S3: the same tables and labels.
 
-Each campus takes minutes, so these tests need a word: ``TIPPERS_TEST_ENGINES=small`` for the first
-campus, ``all`` for all of them.
+Queries that are put together at random give the same, too. Each campus takes minutes, so these
+tests need a word: ``TIPPERS_TEST_ENGINES=small`` for the first campus, ``all`` for all of them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pytest
 
 from tests.conftest import REPOSITORY, SessionServer, enter, environment_of, new_bucket
+from tests.dbt_project.engines import check_generated_queries
 from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import schema_columns
@@ -144,6 +145,7 @@ def test_the_whole_demo_gives_the_same_everywhere(deployments: dict[str, Setting
                 # Label models are trained from the same votes by the same code.
                 tolerance = 1e-9 if schema in EXACT else 1e-7
                 _check_equal(found[column], wanted[column], tolerance, place)
+    check_generated_queries(deployments["postgres"], usual)
 
 
 def _tables(settings: Settings, schemas: tuple[str, ...]) -> list[tuple[str, str]]:
