@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from tests.conftest import SessionServer
 from tests.dbt_project.engines import check_generated_queries, same
-from tests.dbt_project.test_models import Built, built, deployment
+from tests.dbt_project.test_models import Built, built, copied, deployment
 from tippers_dagster.catalog.catalog import Catalog
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
@@ -64,13 +64,10 @@ def lake(
     deployment: tuple[Settings, str, Path],
     session_server: SessionServer,
 ) -> Iterator[OnLake]:
-    on_postgres, url, _ = deployment
-    warehouse_engine(on_postgres).dispose()
-    session_server.disconnect(url)
-    copy = session_server.create(session_server.name_of(url))
-    settings = on_postgres.model_copy(
+    on_postgres = deployment[0]
+    settings, copy = copied(on_postgres, session_server)
+    settings = settings.model_copy(
         update={
-            "database_url": type(on_postgres.database_url)(copy),  # type: ignore[misc,arg-type]
             "home": on_postgres.home / "lake_engine",
             "lake_url": open_lake(on_postgres).uri(),
             "sql_engine": "duckdb",

@@ -8,7 +8,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import psycopg2
 import psycopg2.extras
 import pytest
 from psycopg2 import sql
+from pydantic import SecretStr
 
 from tests.conftest import SessionServer
 from tests.dbt_project import campus, oracle
@@ -31,6 +32,7 @@ from tippers_dagster.campus.source.schema import (
     loaded_tables,
 )
 from tippers_dagster.catalog.handwritten import project_source
+from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.environment import dbt_command, dbt_environment, dbt_variables
 from tippers_dagster.sql.log import LOG_TABLES
@@ -182,6 +184,27 @@ def built(deployment: tuple[Settings, str, Path]) -> Built:
     )
 
 
+def copied(settings: Settings, session_server: SessionServer) -> tuple[Settings, str]:
+    """Settings and the URL of a copy of a warehouse."""
+    assert settings.database_url is not None
+    url = settings.database_url.get_secret_value()
+    warehouse_engine(settings).dispose()
+    session_server.disconnect(url)
+    copy = session_server.create(session_server.name_of(url))
+    return settings.model_copy(update={"database_url": SecretStr(copy)}), copy
+
+
+@pytest.fixture
+def changeable(
+    deployment: tuple[Settings, str, Path], built: Built, session_server: SessionServer
+) -> Iterator[tuple[Settings, Path, Built]]:
+    """A copy of what was built, for a test that changes it: settings, dbt's folder, the copy."""
+    settings, url = copied(deployment[0], session_server)
+    yield settings, deployment[2], replace(built, url=url)
+    warehouse_engine(settings).dispose()
+    session_server.drop(url)
+
+
 def test_everything_is_built_and_tested(built: Built) -> None:
     statuses = {result["status"] for result in built.results}
     assert statuses == {"success", "pass"}
@@ -321,11 +344,9 @@ def test_every_definition_describes_itself(built: Built) -> None:
         assert all(column["description"] for column in model["columns"].values())
 
 
-def test_a_bad_rule_fails_its_tests_by_name(
-    deployment: tuple[Settings, str, Path], built: Built
-) -> None:
-    settings, url, target = deployment
-    with psycopg2.connect(url) as link, link.cursor() as cursor:
+def test_a_bad_rule_fails_its_tests_by_name(changeable: tuple[Settings, Path, Built]) -> None:
+    settings, target, built = changeable
+    with psycopg2.connect(built.url) as link, link.cursor() as cursor:
         cursor.execute(
             "INSERT INTO rules.people__connected_days "
             "SELECT * FROM rules.people__connected_days LIMIT 1"
@@ -380,11 +401,11 @@ def test_selectors(listed: dict[tuple[str, ...], list[str]], words: tuple[str, .
     assert len(listed[words]) == number
 
 
-def test_optional_source_tables(deployment: tuple[Settings, str, Path], built: Built) -> None:
+def test_optional_source_tables(changeable: tuple[Settings, Path, Built]) -> None:
     """Without room types, faculty or coverage, rules still run."""
-    settings, url, target = deployment
+    settings, target, built = changeable
     tables = loaded_tables(settings)
-    with psycopg2.connect(url) as link, link.cursor() as cursor:
+    with psycopg2.connect(built.url) as link, link.cursor() as cursor:
         for kind in (SPACE_METADATA, FACULTY_DATA, REGION_TO_COVERAGE):
             cursor.execute(f"DROP TABLE {tables[kind].sql} CASCADE")
     done = _dbt(settings, target, "run", "--select", "tag:staging", "device__work_rooms")
