@@ -17,6 +17,10 @@ _CONTROL = re.compile(rf"[{_CONTROLS}]|\r(?!\n)")
 _CONTROL_OR_BREAK = re.compile(rf"[{_CONTROLS}\t\r\n]")
 
 
+NUL = "\N{SYMBOL FOR NULL}"
+"""In the place of NUL characters, which PostgreSQL does not store."""
+
+
 def printable(text: str) -> str:
     r"""The text with control characters escaped (``\x1b``); line breaks and tabs stay."""
     return _CONTROL.sub(_escape, text)

@@ -32,9 +32,10 @@ from tippers_dagster.campus.intake.entries import (
 from tippers_dagster.campus.intake.files import Malformed
 from tippers_dagster.campus.intake.undo import Undone, remove_ingests
 from tippers_dagster.campus.log.checks import Checks
-from tippers_dagster.campus.log.kept_rows import NUL, storable
+from tippers_dagster.campus.log.kept_rows import storable
 from tippers_dagster.campus.source.load import Load
 from tippers_dagster.errors import BadInput
+from tippers_dagster.platform.text import NUL
 from tippers_dagster.settings import Settings
 
 _REJECTS = "tippers_staged_reject"

@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tippers_dagster.platform.text import NUL
+
 MAX_KEPT = 200
 """Characters of a kept value; longer ones are cut."""
 
 _SPECIAL = r'["\\\x01-\x1f]'
 _STRING = r'"(?:[^"\\]|\\.)*"'
-_NUL = "\N{SYMBOL FOR NULL}"
 
 Codes = NDArray[np.int32]
 
@@ -53,7 +54,7 @@ def _members(name: str, column: pa.ChunkedArray) -> pa.Array:
     """``"name": "value", `` for each row; empty where there is none."""
     encoded = column.combine_chunks().dictionary_encode()
     values = pc.utf8_slice_codeunits(pc.utf8_trim_whitespace(encoded.dictionary), 0, MAX_KEPT)
-    values = pc.replace_substring(values, "\0", _NUL)
+    values = pc.replace_substring(values, "\0", NUL)
     key = f"{_quoted(name)}: "
     found = pc.binary_join_element_wise(f'{key}"', values, '", ', "")
     special = pc.match_substring_regex(values, _SPECIAL)

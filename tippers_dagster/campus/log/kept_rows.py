@@ -10,9 +10,7 @@ import pyarrow.compute as pc
 from tippers_dagster.campus.log.arrow_types import text_of
 from tippers_dagster.campus.log.mapping import LogMapping
 from tippers_dagster.campus.log.rows import MAX_VALUE_CHARACTERS
-
-NUL = "\N{SYMBOL FOR NULL}"
-"""In the place of NUL characters, which PostgreSQL does not store."""
+from tippers_dagster.platform.text import NUL
 
 _CONTROL = tuple(map(chr, range(32)))
 

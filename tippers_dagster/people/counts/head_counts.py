@@ -24,6 +24,7 @@ from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import BadInput
 from tippers_dagster.people.counts.tables import head_count
 from tippers_dagster.platform.small_tables import as_it_was
+from tippers_dagster.platform.text import NUL
 from tippers_dagster.platform.warehouse.engine import read_arrow, upsert, warehouse_engine
 from tippers_dagster.settings import Settings
 
@@ -372,7 +373,7 @@ def _keep_rejected(connection: sa.Connection, given: Given, name: str, sha256: s
 
 def _shown(value: str) -> str:
     """Text that PostgreSQL's JSON can store: cut, and without NUL."""
-    return value[:500].replace("\0", "\N{SYMBOL FOR NULL}")
+    return value[:500].replace("\0", NUL)
 
 
 # --- stored head counts -------------------------------------------------------------------------
