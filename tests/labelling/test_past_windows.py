@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from tests.dbt_project.lake import write_lake
+from tests.sql.conftest import on_engine
 from tests.sql.definitions import DEVICE, DEVICES, LONG, MACS, MODEL, saved
 from tests.sql.test_windows import LOG, add_term, session, week_of, weeks
 from tippers_dagster.campus.identities import DeviceIds
@@ -24,7 +25,7 @@ from tippers_dagster.platform.keys import device_key
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.settings import Settings
 
-__all__ = ["weeks"]
+__all__ = ["on_engine", "weeks"]
 
 pytestmark = pytest.mark.slow
 

@@ -29,6 +29,18 @@ def bare(stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Se
     return use_bare_project(monkeypatch, tmp_path / "project")
 
 
+@pytest.fixture(params=["duckdb", "postgres"])
+def on_engine(
+    request: pytest.FixtureRequest,
+    stack: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Settings:
+    """The same on each engine."""
+    monkeypatch.setenv("TIPPERS_SQL_ENGINE", request.param)
+    return use_bare_project(monkeypatch, tmp_path / "project")
+
+
 @pytest.fixture
 def campus(stack: Settings) -> Settings:
     """Sessions and an index exist; no other definition is computed."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ from tests.conftest import REPOSITORY
 from tests.dbt_project.lake import extract_log
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen
-from tests.sql.definitions import DEVICE, DEVICES, MACS, rule, use_bare_project
+from tests.sql.definitions import DEVICE, DEVICES, MACS, rule
 from tests.sql.test_assets import Deployment
 from tippers_dagster.automation.nodes import wanted_versions
 from tippers_dagster.automation.tokens import check_sources
@@ -35,17 +34,6 @@ def example() -> str:
     found = re.search(r"```sql\n(.*?)```", section, re.DOTALL)
     assert found is not None
     return found[1]
-
-
-@pytest.fixture(params=["duckdb", "postgres"])
-def settings(
-    request: pytest.FixtureRequest,
-    stack: Settings,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Settings:
-    monkeypatch.setenv("TIPPERS_SQL_ENGINE", request.param)
-    return use_bare_project(monkeypatch, tmp_path / "project")
 
 
 def seen(mac: str, day: int, hours: int) -> Seen:
@@ -72,7 +60,8 @@ def rows(settings: Settings, name: str) -> dict[str, tuple[object, ...]]:
 
 
 @pytest.mark.slow
-def test_rules_read_what_a_log_keeps(settings: Settings) -> None:
+def test_rules_read_what_a_log_keeps(on_engine: Settings) -> None:
+    settings = on_engine
     one, two, three = MACS[:3]
     sessions = [(one, 6, 3), (one, 7, 1), (two, 6, 1), (two, 13, 1), (three, 14, 1)]
     campus.fill(settings, {"hall": None, "r1": "hall"}, [seen(*session) for session in sessions])
@@ -100,9 +89,9 @@ def test_rules_read_what_a_log_keeps(settings: Settings) -> None:
 
 
 @pytest.mark.slow
-def test_views_of_before_gain_the_column_and_nothing_else_is_computed(settings: Settings) -> None:
-    if settings.sql_engine != "postgres":
-        pytest.skip("DuckDB makes its views in each run")
+def test_views_of_before_gain_the_column_and_nothing_else_is_computed(bare: Settings) -> None:
+    """On PostgreSQL; DuckDB makes its views in each run."""
+    settings = bare
     campus.fill(settings, {"hall": None, "r1": "hall"}, [seen(MACS[0], 6, 1)])
     extract(settings)
     plain = (

@@ -18,7 +18,6 @@ from tests.sql.definitions import (
     bare_project,
     catalog,
     rule,
-    use_bare_project,
 )
 from tests.sql.test_assets import Deployment, failure
 from tippers_dagster.automation.state import load_states
@@ -28,7 +27,7 @@ from tippers_dagster.catalog.model import Definition
 from tippers_dagster.catalog.window import EVERYTHING, Window
 from tippers_dagster.occupancy.log_window import NoTerm
 from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
-from tippers_dagster.settings import Settings, get_settings
+from tippers_dagster.settings import Settings
 from tippers_dagster.sql.log import window_chunks
 from tippers_dagster.sql.log_schema import forget_log
 from tippers_dagster.sql.nodes import dbt_nodes, log_tables
@@ -74,19 +73,11 @@ LOG = [session(0, week) for week in range(4)] + [session(1, 0), session(2, 3)]
 """Four weeks: one device in each, one in the first only, and one in the last only."""
 
 
-@pytest.fixture(params=["duckdb", "postgres"])
-def weeks(
-    request: pytest.FixtureRequest,
-    stack: Settings,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Settings:
-    monkeypatch.setenv("TIPPERS_SQL_ENGINE", request.param)
-    get_settings.cache_clear()
-    settings = use_bare_project(monkeypatch, tmp_path / "project")
-    write_spaces(settings)
-    write_lake(settings, LOG, [])
-    return settings
+@pytest.fixture
+def weeks(on_engine: Settings) -> Settings:
+    write_spaces(on_engine)
+    write_lake(on_engine, LOG, [])
+    return on_engine
 
 
 def week_of(number: int) -> dt.date:

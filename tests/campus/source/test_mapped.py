@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from tests.conftest import REPOSITORY
 from tests.connections.conftest import PASSWORD, Other, guarded, other  # noqa: F401 (fixtures)
-from tests.mariadb import MariaDB, mariadb, mariadb_server  # noqa: F401 (fixtures)
+from tests.mariadb import MariaDB
 from tests.occupancy import campus
 from tests.occupancy.campus import compute_all, look_again, stale
 from tippers_dagster.campus.intake.ingest import ingest_file

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.mariadb import ACCOUNT, MariaDB, mariadb, mariadb_server  # noqa: F401 (fixtures)
+from tests.mariadb import ACCOUNT, MariaDB
 from tests.occupancy.campus import compute_all, look_again, stale
 from tippers_dagster.campus.intake.ingest import ingest_file
 from tippers_dagster.campus.source.log_source import log_table, open_table, ref_of
@@ -70,7 +70,7 @@ A, B, C = "00-1A-2B-3C-52-01", "DA-A1-19-00-00-01", "DA-A1-19-00-00-02"
 @pytest.fixture
 def campus(
     stack: Settings,
-    mariadb: MariaDB,  # noqa: F811
+    mariadb: MariaDB,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Settings:
@@ -132,7 +132,7 @@ def rejected(settings: Settings) -> list[tuple[str, str]]:
 
 
 # --- rows -----------------------------------------------------------------------------------
-def test_a_row_that_is_updated_later(campus: Settings, mariadb: MariaDB) -> None:  # noqa: F811
+def test_a_row_that_is_updated_later(campus: Settings, mariadb: MariaDB) -> None:
     add(mariadb, 1, A, AP_12, "09:00", acctstoptime="09:30", username="kim@example.edu")
     add(mariadb, 2, B, AP_12, "09:10", acctupdatetime="09:20", username="Žofie Ω 🐝")
     add(mariadb, 3, C, AP_13, "09:00", acctupdatetime="09:40", username="anonymous@example.edu")
@@ -151,14 +151,14 @@ def test_a_row_that_is_updated_later(campus: Settings, mariadb: MariaDB) -> None
 
 
 @pytest.mark.parametrize("stop", ["0000-00-00 00:00:00", "1970-01-01 00:00:00", None])
-def test_not_ended(campus: Settings, mariadb: MariaDB, stop: str | None) -> None:  # noqa: F811
+def test_not_ended(campus: Settings, mariadb: MariaDB, stop: str | None) -> None:
     add(mariadb, 1, A, AP_12, "09:00", acctstoptime=stop, acctupdatetime="09:20")
     tracked(campus)
     assert devices(campus) == [1, 1, 0, 0]
     assert rejected(campus) == []
 
 
-def test_rows_without_a_start_are_found(campus: Settings, mariadb: MariaDB) -> None:  # noqa: F811
+def test_rows_without_a_start_are_found(campus: Settings, mariadb: MariaDB) -> None:
     """Also where the database finds rows by their start."""
     add(mariadb, 1, A, AP_12, "09:00", acctstoptime="09:10")
     add(mariadb, 2, B, AP_12, "0000-00-00 00:00:00", acctstoptime="09:10")
@@ -172,7 +172,7 @@ def test_rows_without_a_start_are_found(campus: Settings, mariadb: MariaDB) -> N
 
 def test_instants_do_not_depend_on_the_zone_of_the_server(
     campus: Settings,
-    mariadb: MariaDB,  # noqa: F811
+    mariadb: MariaDB,
 ) -> None:
     times = ("acctstarttime", "acctupdatetime", "acctstoptime")
     mariadb.run(f"ALTER TABLE radacct {', '.join(f'MODIFY {t} timestamp NULL' for t in times)}")
@@ -186,7 +186,7 @@ def test_instants_do_not_depend_on_the_zone_of_the_server(
 
 def test_addresses_may_be_bytes(
     campus: Settings,
-    mariadb: MariaDB,  # noqa: F811
+    mariadb: MariaDB,
 ) -> None:
     for name in ("callingstationid", "calledstationid"):
         mariadb.run(f"ALTER TABLE radacct DROP {name}", f"ALTER TABLE radacct ADD {name} binary(6)")
@@ -203,7 +203,7 @@ def test_addresses_may_be_bytes(
 
 def test_rows_that_come_meanwhile_are_not_read(
     campus: Settings,
-    mariadb: MariaDB,  # noqa: F811
+    mariadb: MariaDB,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One statement reads what there was when it began."""
@@ -226,7 +226,7 @@ def test_rows_that_come_meanwhile_are_not_read(
 # --- what the reader may do -----------------------------------------------------------------
 def test_a_view_or_some_columns_are_enough(
     campus: Settings,
-    mariadb: MariaDB,  # noqa: F811
+    mariadb: MariaDB,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     add(mariadb, 1, A, AP_12, "09:00", acctstoptime="09:20", username="kim")
@@ -254,7 +254,7 @@ def test_a_view_or_some_columns_are_enough(
 
 def test_what_goes_wrong_says_what_to_do(
     campus: Settings,
-    mariadb: MariaDB,  # noqa: F811
+    mariadb: MariaDB,
 ) -> None:
     add(mariadb, 1, A, AP_12, "09:00")
     tracked(campus)
@@ -294,7 +294,7 @@ def test_what_goes_wrong_says_what_to_do(
 
 def test_a_connection_that_breaks_says_so(
     campus: Settings,
-    mariadb: MariaDB,  # noqa: F811
+    mariadb: MariaDB,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reading, "PIECE_ROWS", 1000)
