@@ -57,6 +57,9 @@ SERVERS = {"session_server", "home", "deployed", "s3_server", "browser"}
 SHARING = "test_deployment.py"
 """Files beside the journeys whose tests share the running deployment."""
 
+ENGINES = os.environ.get("TIPPERS_TEST_ENGINES", "none")
+"""How much is tested again with PostgreSQL as the SQL engine: `none`, `small`, or `all`."""
+
 STARTING = ("test_stack.py", "test_soak.py")
 """Files that start all of `tippers up` themselves."""
 
@@ -72,6 +75,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     for item in items:
         if not SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+        if item.get_closest_marker("second_engine") and ENGINES == "none":
+            item.add_marker(pytest.mark.skip(reason="set TIPPERS_TEST_ENGINES"))
     yield
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: _place(item, slow))

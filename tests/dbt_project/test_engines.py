@@ -25,7 +25,7 @@ from tippers_dagster.sql.running import dbt_run
 
 __all__ = ["built", "deployment"]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.second_engine]
 
 Row = dict[str, Any]
 

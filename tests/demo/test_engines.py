@@ -18,15 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from tests.conftest import REPOSITORY, SessionServer, enter, environment_of, new_bucket
+from tests.conftest import ENGINES, REPOSITORY, SessionServer, enter, environment_of, new_bucket
 from tests.dbt_project.engines import check_generated_queries
 from tippers_dagster.platform.warehouse.engine import read_arrow, warehouse_engine
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.columns import schema_columns
 
 pytestmark = pytest.mark.slow
-
-WANTED = os.environ.get("TIPPERS_TEST_ENGINES", "none")
 
 EXACT = ("indexes", "rules", "features")
 LABELS = ("labels",)
@@ -116,7 +114,7 @@ def deployments(
         session_server.drop(url)
 
 
-@pytest.mark.skipif(WANTED == "none", reason="takes minutes: set TIPPERS_TEST_ENGINES")
+@pytest.mark.second_engine
 @pytest.mark.parametrize(
     "deployments",
     [
@@ -124,7 +122,7 @@ def deployments(
             campus,
             id=campus.name,
             marks=pytest.mark.skipif(
-                WANTED == "small" and campus.name != "small", reason="TIPPERS_TEST_ENGINES=all"
+                ENGINES == "small" and campus.name != "small", reason="TIPPERS_TEST_ENGINES=all"
             ),
         )
         for campus in CAMPUSES

@@ -29,7 +29,7 @@ def bare(stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Se
     return use_bare_project(monkeypatch, tmp_path / "project")
 
 
-@pytest.fixture(params=["duckdb", "postgres"])
+@pytest.fixture(params=["duckdb", pytest.param("postgres", marks=pytest.mark.second_engine)])
 def on_engine(
     request: pytest.FixtureRequest,
     stack: Settings,

@@ -96,6 +96,7 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.second_engine
 def test_dbt_then_python_then_dbt_in_one_run(bare: Settings) -> None:
     fill_source(bare)
     deployment = Deployment(bare, catalog())
@@ -146,6 +147,7 @@ def test_dbt_then_python_then_dbt_in_one_run(bare: Settings) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.second_engine
 def test_failures_are_recorded_with_reasons_and_do_not_stop_others(bare: Settings) -> None:
     fill_source(bare)
     twice = rule(
@@ -194,6 +196,7 @@ FAILING = {
 
 
 @pytest.mark.slow
+@pytest.mark.second_engine
 def test_a_killed_run_records_nothing_as_made(
     bare: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

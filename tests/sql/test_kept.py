@@ -89,6 +89,7 @@ def test_rules_read_what_a_log_keeps(on_engine: Settings) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.second_engine
 def test_views_of_before_gain_the_column_and_nothing_else_is_computed(bare: Settings) -> None:
     """On PostgreSQL; DuckDB makes its views in each run."""
     settings = bare
