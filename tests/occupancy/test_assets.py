@@ -14,8 +14,8 @@ from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, stale
 from tests.occupancy.lake import counts_of, lose_presence
 from tippers_dagster.automation.runs import STALE_ONLY_TAG
-from tippers_dagster.occupancy import counting, describe
-from tippers_dagster.occupancy.assets import ASSETS
+from tippers_dagster.occupancy import counting
+from tippers_dagster.occupancy.assets import DEFINED
 from tippers_dagster.occupancy.chunk_tables import DEVICE_DAYS, MET, PLACE_DAYS
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG
@@ -68,8 +68,8 @@ def run(settings: Settings) -> Iterator[Run]:
 
 
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]:
-    """Metadata of the run's first materialization."""
-    event = result.asset_materializations_for_node(asset)[0]
+    """What the run says of itself."""
+    (event,) = result.asset_observations_for_node(asset)
     return {name: value.value for name, value in event.metadata.items()}
 
 
@@ -157,18 +157,6 @@ def test_source_occupancy(run: Run, settings: Settings) -> None:
     assert by_partition[f"r1|{W2}"]["devices"] == 0
 
 
-def test_many_partitions_are_described_in_one_observation(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(describe, "FEW", 1)
-    run(SESSIONS, W1, W2)
-    result = run(SOURCE, f"r1|{W1}", f"r2|{W2}")
-    assert result.success
-    (observed,) = result.asset_observations_for_node(SOURCE)
-    assert "run/peak" in observed.metadata
-    assert "run/peak" not in metadata(result, SOURCE)
-
-
 def test_source_occupancy_without_its_sessions(run: Run, settings: Settings) -> None:
     run(SESSIONS, W1)
     result = run(SOURCE, f"r1|{W1}", f"r2|{W2}")
@@ -186,7 +174,7 @@ def test_source_occupancy_of_damaged_sessions_keeps_the_other_chunks(
     result = run(SOURCE, f"r1|{W1}", f"r2|{W2}")
     assert not result.success
     assert reason(result).startswith(
-        f"Failed chunks: 1 of 2; the others are recorded. First failure, in {W1}"
+        f"Failed chunks: 1 of 2; the others are recorded. First failure, {SOURCE} in {W1}"
     )
     assert stale(settings)[SOURCE] == {("r1", W1), ("r2", W1)}
     assert checks(result) == {"within_devices": True, "wider_bins_hold_narrower": True}
@@ -289,6 +277,8 @@ def test_only_stale_partitions_are_computed_on_request(run: Run, settings: Setti
     result = run(SOURCE, f"r1|{W1}", f"r2|{W2}", **{STALE_ONLY_TAG: "true"})
     told = metadata(result, SOURCE)
     assert (told["run/partitions_computed"], told["run/partitions_fresh_already"]) == (1, 3)
+    reported = result.asset_materializations_for_node(SOURCE)
+    assert [m.partition for m in reported] == [f"r1|{W1}"], "only what was computed"
     again = metadata(run(SOURCE, f"r1|{W1}", f"r2|{W2}"), SOURCE)
     assert again["run/partitions_computed"] == 4
 
@@ -311,7 +301,7 @@ def test_durations_are_kept_for_deadlines(run: Run, settings: Settings) -> None:
 def test_session_source_is_observed(settings: Settings) -> None:
     with dagster_instance(settings) as instance:
         look = dg.define_asset_job("look", dg.AssetSelection.assets("session_source"))
-        job = dg.Definitions(assets=ASSETS, jobs=[look]).resolve_job_def("look")
+        job = dg.Definitions(assets=DEFINED, jobs=[look]).resolve_job_def("look")
         result = job.execute_in_process(instance=instance, partition_key=W1)
         (event,) = result.asset_observations_for_node("session_source")
     assert event.partition == W1

@@ -6,6 +6,7 @@ import datetime as dt
 import errno
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, look_again, stale
 from tippers_dagster.automation.orphaned_runs import failure_reason
-from tippers_dagster.automation.runs import STALE_ONLY_TAG
-from tippers_dagster.occupancy import automation
+from tippers_dagster.occupancy import assets, automation
+from tippers_dagster.occupancy.counting import Counter as Counter_
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.partitions import split_key
 from tippers_dagster.occupancy.records import forget_attempts
@@ -27,6 +28,7 @@ from tippers_dagster.occupancy.state import DAYS, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.status import occupancy_status
 from tippers_dagster.occupancy.tracking import track_space, untrack_space
 from tippers_dagster.platform.dagster.environment import dagster_instance
+from tippers_dagster.platform.dagster.run_queue import LIVE_TAGS
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.folder import FolderBackend
 from tippers_dagster.platform.lake.keys import sessions_key
@@ -71,12 +73,8 @@ class Automation:
         return data
 
     def requests(self) -> list[dg.RunRequest]:
-        """The requested runs. Those of days and encounters, beside all others, are executed."""
-        requests = list(self.tick().run_requests or [])
-        for request in requests:
-            if asset_of(request) == DAYS:
-                self.run(request)
-        return [request for request in requests if asset_of(request) != DAYS]
+        """The requested runs."""
+        return list(self.tick().run_requests or [])
 
     def run(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         (key,) = request.asset_selection
@@ -89,17 +87,25 @@ class Automation:
             raise_on_error=False,
         )
 
-    def until_quiet(self, ticks: int = 10) -> list[tuple[str, int]]:
-        """Execute all requested runs; returns (asset, partitions) of every run."""
+    def until_quiet(self, ticks: int = 10) -> list[dict[str, int]]:
+        """Execute all requested runs; returns the numbers of materializations of each, by asset."""
         ran = []
         for _ in range(ticks):
             requests = self.requests()
             if not requests:
                 return ran
             for request in requests:
-                assert self.run(request).success
-                ran.append((asset_of(request), len(cells(request, self.instance))))
+                result = self.run(request)
+                assert result.success, failure_reason(result)
+                ran.append(materialized(self, result))
         raise AssertionError(f"never quiet: {ran}")
+
+
+def materialized(auto: Automation, result: dg.ExecuteInProcessResult) -> dict[str, int]:
+    """How many partitions of each asset a run has reported as materialized."""
+    kind = dg.DagsterEventType.ASSET_MATERIALIZATION
+    events = auto.instance.all_logs(result.run_id, of_type=kind)
+    return dict(Counter(e.get_dagster_event().asset_key.to_user_string() for e in events))
 
 
 def asset_of(request: dg.RunRequest) -> str:
@@ -149,7 +155,7 @@ def test_nothing_tracked(deployment: Callable[..., Automation]) -> None:
     assert not data.run_requests
 
 
-def test_the_whole_cascade_is_three_runs(deployment: Callable[..., Automation]) -> None:
+def test_everything_is_one_run(deployment: Callable[..., Automation]) -> None:
     """60 spaces under 8 parents in 6 chunks."""
     auto = deployment()
     tree: dict[str, str | None] = {"campus": None}
@@ -162,12 +168,20 @@ def test_the_whole_cascade_is_three_runs(deployment: Callable[..., Automation]) 
     (request,) = auto.requests()
     assert asset_of(request) == SESSIONS
     assert cells(request, auto.instance) == {("", week(n).isoformat()) for n in range(6)}
-    assert request.tags[STALE_ONLY_TAG] == "true"
     assert int(request.tags["dagster/max_runtime"]) == auto.settings.deadline_floor_seconds
     assert auto.requests() == [], "already requested: the next retry is not due"
-    assert auto.run(request).success
-
-    assert auto.until_quiet() == [(SOURCE, 360), (DERIVED, 48)]
+    result = auto.run(request)
+    assert result.success, failure_reason(result)
+    assert materialized(auto, result) == {SESSIONS: 6, SOURCE: 360, DERIVED: 48, DAYS: 6}
+    assert {name for name, passed in checks(result).items() if passed} == {
+        "sessions__rejected_share",
+        "source_occupancy__within_devices",
+        "source_occupancy__wider_bins_hold_narrower",
+        "derived_occupancy__within_devices",
+        "derived_occupancy__wider_bins_hold_narrower",
+        "derived_occupancy__between_children",
+    }
+    assert auto.until_quiet() == []
     assert stale(auto.settings) == {}
     records = computed(auto.settings)
     assert len(records) == 6 + 360 + 48 + 6
@@ -181,6 +195,15 @@ def test_the_whole_cascade_is_three_runs(deployment: Callable[..., Automation]) 
         (48, 48, 0, 0, 0),
         (6, 6, 0, 0, 0),
     ]
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    """The results of a run's checks, also of those that it reported of other assets."""
+    return {
+        event.asset_check_evaluation_data.check_name: event.asset_check_evaluation_data.passed
+        for event in result.all_events
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    }
 
 
 def computed(settings: Settings) -> dict[tuple[str, str, str], str]:
@@ -199,9 +222,7 @@ def test_late_sessions_recompute_only_their_partitions(
     before = computed(auto.settings)
     campus.add_sessions(auto.settings, [seen("late", "b1r3", 1)])
     look_again(auto.settings)
-    ran = auto.until_quiet()
-    assert ran[:2] == [(SESSIONS, 1), (SOURCE, 1)]
-    assert sum(partitions for asset, partitions in ran if asset == DERIVED) == 2
+    assert auto.until_quiet() == [{SESSIONS: 1, SOURCE: 1, DERIVED: 2, DAYS: 1}]
     after = computed(auto.settings)
     chunk = week(1).isoformat()
     assert {key for key in after if after[key] != before.get(key)} == {
@@ -213,7 +234,7 @@ def test_late_sessions_recompute_only_their_partitions(
     }
 
 
-def test_scattered_late_sessions_take_one_run_per_level(
+def test_scattered_late_sessions_take_one_run_and_report_what_they_computed(
     deployment: Callable[..., Automation],
 ) -> None:
     auto = deployment()
@@ -223,7 +244,7 @@ def test_scattered_late_sessions_take_one_run_per_level(
     late = [seen("late", f"b{b}r{r}", 1) for b, r in [(0, 0), (0, 3), (1, 1), (1, 4), (1, 5)]]
     campus.add_sessions(auto.settings, late)
     look_again(auto.settings)
-    assert [asset for asset, _ in auto.until_quiet()] == [SESSIONS, SOURCE, DERIVED]
+    assert auto.until_quiet() == [{SESSIONS: 1, SOURCE: 5, DERIVED: 3, DAYS: 1}]
     changed = {key for key, run in computed(auto.settings).items() if run != before.get(key)}
     assert {space for asset, space, _ in changed if asset == SOURCE} == {r.space for r in late}
 
@@ -243,10 +264,8 @@ def test_partitions_of_an_active_run_are_not_requested_again(
     (more,) = auto.requests()
     assert cells(more, auto.instance) == {("", week(n).isoformat()) for n in (3, 4)}
     auto.instance.report_run_failed(run)
-    (again,) = [
-        r for r in auto.requests() if cells(r, auto.instance) <= cells(request, auto.instance)
-    ][:1]
-    assert ("", week(0).isoformat()) in cells(again, auto.instance)
+    again = [cells(request, auto.instance) for request in auto.requests()]
+    assert again == [{("", week(n).isoformat())} for n in (4, 3, 2, 1, 0)], "one by one"
 
 
 def queued(auto: Automation, request: dg.RunRequest) -> dg.DagsterRun:
@@ -263,29 +282,26 @@ def queued(auto: Automation, request: dg.RunRequest) -> dg.DagsterRun:
 def test_failures_are_retried_then_held_back(deployment: Callable[..., Automation]) -> None:
     auto = deployment(retry_delay_seconds=0, max_tries=3)
     small(auto)
-    (request,) = auto.requests()
-    assert auto.run(request).success
+    auto.until_quiet()
     lake = open_lake(auto.settings)
     broken = week(1).isoformat()
     good = lake.read_bytes(sessions_key(broken))
     lake.write_bytes(sessions_key(broken), b"no Parquet file")
+    change(auto.settings, "DELETE FROM tippers.partition_figures WHERE asset <> 'sessions'")
 
     (request,) = auto.requests()
     assert not auto.run(request).success, "one chunk is bad"
+    # The other chunks were computed up to their parents.
     assert {chunk for _, chunk in stale(auto.settings)[SOURCE]} == {broken}
+    assert {chunk for _, chunk in stale(auto.settings)[DERIVED]} == {broken}
 
     tries = 1
     for _ in range(8):
         for request in auto.requests():
-            if asset_of(request) == SOURCE and (broken in request.tags[RANGE_START_TAG]):
-                tries += 1
-                assert {chunk for _, chunk in cells(request, auto.instance)} == {broken}
-                assert not auto.run(request).success
-            else:
-                assert auto.run(request).success
+            tries += 1
+            assert {chunk for _, chunk in cells(request, auto.instance)} == {broken}
+            assert not auto.run(request).success
     assert tries == 3
-    # The other chunks were computed up to their parents.
-    assert {chunk for _, chunk in stale(auto.settings)[DERIVED]} == {broken}
     status = {level.asset: level for level in occupancy_status(auto.settings)}
     assert status[SOURCE].failed == 12
     assert status[SOURCE].failed_examples[0].endswith(f"|{broken}")
@@ -295,7 +311,7 @@ def test_failures_are_retried_then_held_back(deployment: Callable[..., Automatio
     lake.write_bytes(sessions_key(broken), good)
     assert auto.requests() == [], "held back for an hour, or until a person retries it"
     assert forget_attempts(warehouse_engine(auto.settings)) > 0
-    assert auto.until_quiet() == [(SOURCE, 12), (DERIVED, 3)]
+    assert auto.until_quiet() == [{SOURCE: 12, DERIVED: 3, DAYS: 1}]
     assert stale(auto.settings) == {}
 
 
@@ -320,31 +336,34 @@ def test_a_full_disk_is_not_an_attempt_and_waits_longer(
         assert auto.requests() == [], "not before an hour has passed"
         later()
 
-    fails()
-    (request,) = auto.requests()
-    assert asset_of(request) == SESSIONS
-    assert auto.run(request).success
     for _ in range(4):
         fails()
     status = {level.asset: level for level in occupancy_status(auto.settings)}
-    assert (status[SOURCE].failed, status[SOURCE].stale) == (0, 36), "not failed"
-    assert auto.until_quiet() == [(SOURCE, 36), (DERIVED, 9)]
+    assert (status[SESSIONS].failed, status[SESSIONS].stale) == (0, 3), "not failed"
+    assert auto.until_quiet() == [{SESSIONS: 3, SOURCE: 36, DERIVED: 9, DAYS: 3}]
     assert stale(auto.settings) == {}
 
 
 def test_a_failed_chunk_does_not_fail_its_neighbours_for_dagster(
-    deployment: Callable[..., Automation],
+    deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Partitions recorded by a run that failed are reported to Dagster by the next one."""
+    """A run that fails reports what it has computed."""
     auto = deployment(retry_delay_seconds=1000)
     small(auto)
-    auto.run(auto.requests()[0])
-    lake = open_lake(auto.settings)
     broken = week(1).isoformat()
-    lake.write_bytes(sessions_key(broken), b"no Parquet file")
-    assert not auto.run(auto.requests()[0]).success
-    ran = auto.until_quiet()
-    assert (DERIVED, 3) in ran
+    count = Counter_.count_sources
+
+    def fails(self: Counter_, chunk: str, spaces: list[str]) -> object:
+        if chunk == broken:
+            raise ValueError("broken")
+        return count(self, chunk, spaces)
+
+    monkeypatch.setattr(Counter_, "count_sources", fails)
+    (request,) = auto.requests()
+    result = auto.run(request)
+    assert not result.success
+    assert materialized(auto, result) == {SESSIONS: 3, SOURCE: 24, DERIVED: 6, DAYS: 3}
+    assert auto.until_quiet() == []
     found = auto.instance.get_materialized_partitions(dg.AssetKey(SOURCE))
     assert len(found) == 2 * 12
     assert not any(broken in key for key in found)
@@ -404,9 +423,7 @@ def test_changed_inputs_reset_the_attempts(deployment: Callable[..., Automation]
     assert auto.requests() == []
     campus.add_sessions(auto.settings, [seen("later", "b1r3", 1)])
     look_again(auto.settings)
-    ran = auto.until_quiet()
-    assert ran[:2] == [(SESSIONS, 1), (SOURCE, 1)]
-    assert sum(partitions for asset, partitions in ran if asset == DERIVED) == 2
+    assert auto.until_quiet() == [{SESSIONS: 1, SOURCE: 1, DERIVED: 2, DAYS: 1}]
 
 
 def test_a_killed_run_is_repeated(deployment: Callable[..., Automation]) -> None:
@@ -419,7 +436,31 @@ def test_a_killed_run_is_repeated(deployment: Callable[..., Automation]) -> None
         "DELETE FROM tippers.partition_figures WHERE asset <> 'sessions' AND chunk = %s",
         week(2).isoformat(),
     )
-    assert auto.until_quiet() == [(SOURCE, 12), (DERIVED, 3)]
+    assert auto.until_quiet() == [{SOURCE: 12, DERIVED: 3, DAYS: 1}]
+
+
+def test_what_a_killed_run_recorded_is_reported(
+    deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is computed for it."""
+    auto = deployment()
+    small(auto)
+    with monkeypatch.context() as patch:
+        patch.setattr(assets, "report_computed", lambda *given: None)
+        (request,) = auto.requests()
+        assert materialized(auto, auto.run(request)) == {}
+    assert stale(auto.settings) == {}
+    assert auto.until_quiet() == []
+    for asset, count in [(SESSIONS, 3), (SOURCE, 36), (DERIVED, 9), (DAYS, 3)]:
+        assert len(auto.instance.get_materialized_partitions(dg.AssetKey(asset))) == count
+    last = auto.instance.get_latest_materialization_event(dg.AssetKey(DERIVED))
+    assert {"presence_intervals", "devices", "peak", "run"} <= set(
+        last.asset_materialization.metadata
+    )
+    reported = auto.instance.fetch_materializations(dg.AssetKey(DERIVED), limit=1000).records
+    auto.tick()
+    again = auto.instance.fetch_materializations(dg.AssetKey(DERIVED), limit=1000).records
+    assert len(again) == len(reported) == 9
 
 
 def test_materializations_wiped_in_dagster_are_reported_again(
@@ -431,7 +472,8 @@ def test_materializations_wiped_in_dagster_are_reported_again(
     before = computed(auto.settings)
     auto.instance.wipe_assets([dg.AssetKey(DERIVED)])
     automation._idle._until = 0.0  # a full evaluation happens once a minute
-    assert auto.until_quiet() == [(DERIVED, 9)]
+    assert auto.until_quiet() == []
+    assert len(auto.instance.get_materialized_partitions(dg.AssetKey(DERIVED))) == 9
     assert computed(auto.settings) == before, "nothing was computed for it"
 
 
@@ -440,11 +482,12 @@ def test_new_spaces_and_chunks_and_untracking(deployment: Callable[..., Automati
     small(auto)
     auto.until_quiet()
     track_space(auto.settings, space="campus", start=week(-1), end=week(0))
-    assert auto.until_quiet() == [(SESSIONS, 1), (SOURCE, 12), (DERIVED, 3)]
+    assert auto.until_quiet() == [{SESSIONS: 1, SOURCE: 12, DERIVED: 3, DAYS: 1}]
     assert auto.instance.get_dynamic_partitions("time_chunk")[-1] == week(-1).isoformat()
     campus.add_spaces(auto.settings, {"b2": "campus", "b2r0": "b2"})
     automation._idle._until = 0.0
-    assert {asset for asset, _ in auto.until_quiet()} == {SOURCE, DERIVED}
+    (ran,) = auto.until_quiet()
+    assert ran.keys() == {SOURCE, DERIVED}
     untrack_space(auto.settings, space="campus", start=week(1))
     assert auto.until_quiet() == []
     assert sorted(auto.instance.get_dynamic_partitions("time_chunk")) == [
@@ -474,18 +517,18 @@ def test_partitions_added_by_another_process_during_a_tick(
 
     monkeypatch.setattr(snapshot, "load_state", slow)
     assert auto.tick().skip_message == "The tracked partitions changed during this tick."
-    assert auto.until_quiet()[0] == (SESSIONS, 5)
+    assert auto.until_quiet()[0][SESSIONS] == 5
     assert stale(auto.settings) == {}
 
 
 def test_large_requests_are_cut(deployment: Callable[..., Automation]) -> None:
-    auto = deployment(max_partitions_per_run=12)
+    auto = deployment(max_partitions_per_run=2 * (1 + 12 + 3 + 1))
     small(auto)
-    auto.run(auto.requests()[0])
     requests = auto.requests()
-    assert [len(cells(request, auto.instance)) for request in requests] == [12, 12, 12]
-    covered = [cells(request, auto.instance) for request in requests]
-    assert len(set.union(*covered)) == 36
+    assert [cells(request, auto.instance) for request in requests] == [
+        {("", week(2).isoformat())},
+        {("", week(0).isoformat()), ("", week(1).isoformat())},
+    ], "the newest first"
 
 
 def test_runs_per_tick_are_bounded(deployment: Callable[..., Automation]) -> None:
@@ -497,7 +540,41 @@ def test_runs_per_tick_are_bounded(deployment: Callable[..., Automation]) -> Non
     assert len(second) == 8, "only the partitions not yet requested"
     for request in [*first, *second]:
         assert auto.run(request).success
-    assert SESSIONS not in stale(auto.settings)
+    assert stale(auto.settings) == {}
+
+
+def test_live_chunks_have_a_run_of_their_own(
+    deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much else is to be computed, and they are the first."""
+    auto = deployment()
+    small(auto)
+    monkeypatch.setattr(automation, "_live_chunks", lambda settings: {week(1).isoformat()})
+    live, new, old = auto.requests()
+    chunks = [cells(request, auto.instance) for request in (live, new, old)]
+    assert chunks == [{("", week(n).isoformat())} for n in (1, 2, 0)]
+    assert LIVE_TAGS.items() <= live.tags.items()
+    assert not LIVE_TAGS.keys() & (new.tags.keys() | old.tags.keys())
+
+
+def test_new_sessions_do_not_keep_counts_from_being_computed(
+    deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a log that never stops, sessions are out of date again before they are counted."""
+    auto = deployment()
+    small(auto)
+    compute = assets.compute_due
+
+    def meanwhile(settings: Settings, asset: str, *given: object) -> object:
+        if asset == SOURCE:
+            campus.add_sessions(settings, [seen("late", "b1r3", 1)])
+            look_again(settings)
+        return compute(settings, asset, *given)
+
+    monkeypatch.setattr(assets, "compute_due", meanwhile)
+    (request,) = auto.requests()
+    assert materialized(auto, auto.run(request)) == {SESSIONS: 3, SOURCE: 36, DERIVED: 9, DAYS: 3}
+    assert stale(auto.settings).keys() == {SESSIONS}
 
 
 def test_deadlines_come_from_history(deployment: Callable[..., Automation]) -> None:
@@ -507,7 +584,8 @@ def test_deadlines_come_from_history(deployment: Callable[..., Automation]) -> N
     change(auto.settings, "UPDATE tippers.run_duration SET seconds = 50, partitions = 2")
     track_space(auto.settings, space="campus", start=week(3), end=week(7))
     (request,) = auto.requests()
-    assert request.tags["dagster/max_runtime"] == str(50 * 2 * 4)
+    # Four levels, each of which took at most 50 s for 2 partitions; four chunks of 17 now.
+    assert request.tags["dagster/max_runtime"] == str(4 * (4 * 17 // 2 * 50) * 4)
 
 
 def test_an_idle_tick_does_not_evaluate(
@@ -529,10 +607,10 @@ def test_a_lost_lake_folder_is_an_error_not_a_zero(deployment: Callable[..., Aut
     shutil.rmtree(Path(auto.settings.lake_url or "") / "presence")
     campus.add_sessions(auto.settings, [seen("late", "b1r3", 1)])
     look_again(auto.settings)
-    assert auto.run(auto.requests()[0]).success
-    assert auto.run(auto.requests()[0]).success
-    result = auto.run(auto.requests()[0])
+    (request,) = auto.requests()
+    result = auto.run(request)
     assert not result.success
+    assert materialized(auto, result) == {SESSIONS: 1, SOURCE: 1, DAYS: 1}
     failure = next(e for e in result.all_events if e.is_step_failure).step_failure_data
     assert "is missing" in str(failure.user_failure_data.description)
 
@@ -567,8 +645,8 @@ def test_pin_that_a_range_is_in_the_order_of_creation(
 ) -> None:
     auto = deployment()
     small(auto)
-    auto.run(auto.requests()[0])
+    track_space(auto.settings, space="campus", start=week(-2), end=week(0))
     (request,) = auto.requests()
     assert auto.run(request).success
-    keys = auto.instance.get_materialized_partitions(dg.AssetKey(SOURCE))
-    assert {split_key(SOURCE, key) for key in keys} == cells(request, auto.instance)
+    keys = auto.instance.get_materialized_partitions(dg.AssetKey(SESSIONS))
+    assert {split_key(SESSIONS, key) for key in keys} == cells(request, auto.instance)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tippers_dagster.occupancy.packing import Rectangle, by_column, pack
+from tippers_dagster.occupancy.packing import Rectangle, pack, ranges
 
 shapes = st.tuples(st.integers(1, 12), st.integers(1, 12))
 grids = shapes.flatmap(
@@ -43,16 +43,38 @@ def test_rectangles_cover_all_wanted_cells_and_are_disjoint_allowed_and_small(
     assert all(rectangle.size <= largest for rectangle in rectangles)
 
 
-@given(grid=grids)
-@settings(deadline=None)
-def test_by_column_never_joins_columns(grid: tuple[np.ndarray, np.ndarray]) -> None:
-    wanted, allowed = grid
-    rectangles = by_column(wanted, allowed)
-    times = covered(rectangles, wanted.shape)
-    assert (times[wanted] == 1).all()
-    assert (times[~allowed] == 0).all()
-    assert times.max(initial=0) <= 1
-    assert all(rectangle.right == rectangle.left + 1 for rectangle in rectangles)
+lines = st.lists(
+    st.tuples(st.sampled_from([None, None, "a", "b"]), st.integers(0, 9), st.booleans())
+)
+
+
+@given(line=lines, largest=st.integers(1, 30))
+def test_ranges_cover_each_chunk_once_and_join_only_what_is_alike(
+    line: list[tuple[str | None, int, bool]], largest: int
+) -> None:
+    kinds, sizes, passable = ([one[i] for one in line] for i in range(3))
+    found = ranges(kinds, sizes, passable, largest=largest)
+    covered = [i for first, end in found for i in range(first, end)]
+    assert len(covered) == len(set(covered))
+    assert {i for i, kind in enumerate(kinds) if kind} <= set(covered)
+    for first, end in found:
+        inside = range(first, end)
+        wanted = [i for i in inside if kinds[i]]
+        assert {kinds[i] for i in wanted} == {kinds[first]} == {kinds[end - 1]}
+        assert all(passable[i] for i in inside if i not in wanted)
+        assert len(wanted) == 1 or sum(sizes[i] for i in wanted) <= largest
+
+
+def test_ranges_are_as_few_as_their_size_allows() -> None:
+    assert ranges(["a"] * 104, [2000] * 104, [True] * 104, largest=50_000) == [
+        (0, 25),
+        (25, 50),
+        (50, 75),
+        (75, 100),
+        (100, 104),
+    ]
+    scattered = ["a", None, None, "a", None]
+    assert ranges(scattered, [1] * 5, [True] * 5, largest=9) == [(0, 4)]
 
 
 @given(grid=grids)

@@ -353,7 +353,7 @@ def test_attempts_count_per_state_of_the_inputs(settings: Settings) -> None:
         level = campus.state(settings).sessions
         assert level.tries.tolist() == [[0, tries, 0]]
         assert not level.failed_for_good(settings).any()
-        record_attempts(engine, level, level.stale)
+        record_attempts(engine, level, level.stale, dt.datetime.now(dt.UTC))
     level = campus.state(settings).sessions
     assert level.waiting(settings).tolist() == [[False, True, False]]
     at_once = settings.model_copy(update={"retry_delay_seconds": 0.0})
@@ -364,7 +364,7 @@ def test_attempts_count_per_state_of_the_inputs(settings: Settings) -> None:
     look_again(settings)
     level = campus.state(settings).sessions
     assert level.tries.tolist() == [[0, 0, 0]]
-    record_attempts(engine, level, level.stale)
+    record_attempts(engine, level, level.stale, dt.datetime.now(dt.UTC))
     compute_all(settings)
     assert forget_attempts(engine) == 0, "successful attempts are deleted"
 

@@ -41,7 +41,7 @@ def report_recorded_materializations(
         and not state.void
         and (name, state.version) not in agreed
     }
-    running = _unfinished(instance, {state.run_id for state in new.values()})
+    running = unfinished_runs(instance, {state.run_id for state in new.values()})
     ended = {name: state for name, state in new.items() if state.run_id not in running}
     unknown = _unknown(instance, ended)
     for name in unknown:
@@ -50,8 +50,8 @@ def report_recorded_materializations(
     return sorted(unknown)
 
 
-def _unfinished(instance: dg.DagsterInstance, run_ids: Collection[str | None]) -> set[str]:
-    """The unfinished runs, which may still report themselves."""
+def unfinished_runs(instance: dg.DagsterInstance, run_ids: Collection[str | None]) -> set[str]:
+    """Those of the runs that are unfinished, and may still report themselves."""
     chosen = sorted(run_id for run_id in run_ids if run_id)
     if not chosen:
         return set()

@@ -5,7 +5,7 @@ sessions the days and encounters that rules read.
 import datetime as dt
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import dagster as dg
 
@@ -16,7 +16,7 @@ from tippers_dagster.occupancy.counting import (
     WITHIN_DEVICES,
     InconsistentCounts,
 )
-from tippers_dagster.occupancy.describe import SCHEMAS, describe
+from tippers_dagster.occupancy.describe import SCHEMAS, describe_run
 from tippers_dagster.occupancy.partitions import (
     chunk_partitions,
     derived_partitions,
@@ -26,13 +26,21 @@ from tippers_dagster.occupancy.partitions import (
     split_key,
 )
 from tippers_dagster.occupancy.records import record_duration, take_back_attempts
-from tippers_dagster.occupancy.runs import run_locks
+from tippers_dagster.occupancy.reporting import report_computed
+from tippers_dagster.occupancy.runs import (
+    ONE_KEY_TAG,
+    ONWARD_TAG,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    keys_between,
+    run_locks,
+)
 from tippers_dagster.occupancy.sessions import VERSION as SESSIONS_VERSION
 from tippers_dagster.occupancy.snapshot import keep_up_to_date
 from tippers_dagster.occupancy.source_checks import observe
-from tippers_dagster.occupancy.state import DAYS, DAYS_VERSION, DERIVED, SESSIONS, SOURCE
+from tippers_dagster.occupancy.state import ASSETS, DAYS, DAYS_VERSION, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.state import VERSION as COUNTS_VERSION
-from tippers_dagster.occupancy.work import Outcome, compute
+from tippers_dagster.occupancy.work import Outcome, compute, compute_due
 from tippers_dagster.platform.disk import environment_fault
 from tippers_dagster.platform.redaction import recordable
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -41,6 +49,14 @@ from tippers_dagster.settings import Settings, get_settings
 GROUP = "occupancy"
 SESSION_SOURCE = "session_source"
 REJECTED_SHARE = "rejected_share"
+
+CHECKS = {
+    SESSIONS: (),
+    SOURCE: (WITHIN_DEVICES, WIDER_BINS),
+    DERIVED: (WITHIN_DEVICES, WIDER_BINS, BETWEEN_CHILDREN),
+    DAYS: (),
+}
+"""The checks of counts, by asset."""
 
 
 def _check(asset: str, name: str, description: str, *, blocking: bool = True) -> dg.AssetCheckSpec:
@@ -56,6 +72,7 @@ def _common(asset: str) -> dict[str, Any]:
         "group_name": GROUP,
         "owners": ["team:platform"],
         "backfill_policy": dg.BackfillPolicy.single_run(),
+        "output_required": False,
         "automation_condition": keep_up_to_date(),
         "metadata": {"dagster/column_schema": SCHEMAS[asset]},
     }
@@ -92,13 +109,11 @@ def session_source(context: dg.OpExecutionContext) -> dg.DataVersionsByPartition
 )
 def sessions(
     context: dg.AssetExecutionContext,
-) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+) -> Iterator[dg.AssetCheckResult]:
     """One row per device session that overlaps a time chunk: cleaned, pseudonymised, and sorted by
     device and start. A session that starts in an earlier chunk is marked as carried.
     """
-    outcome = _run(context, SESSIONS)
-    yield _rejected_share(outcome)
-    yield from _results(context, outcome, [])
+    yield from _materialize(context, SESSIONS)
 
 
 @dg.asset(
@@ -114,12 +129,11 @@ def sessions(
 )
 def source_occupancy(
     context: dg.AssetExecutionContext,
-) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+) -> Iterator[dg.AssetCheckResult]:
     """One row per non-empty bin of a space in a time chunk: its distinct devices, for spaces that
     sessions name. The presence that they are counted from is stored beside them.
     """
-    outcome = _run(context, SOURCE)
-    yield from _results(context, outcome, [WITHIN_DEVICES, WIDER_BINS])
+    yield from _materialize(context, SOURCE)
 
 
 @dg.asset(
@@ -141,12 +155,11 @@ def source_occupancy(
 )
 def derived_occupancy(
     context: dg.AssetExecutionContext,
-) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+) -> Iterator[dg.AssetCheckResult]:
     """One row per non-empty bin of a space in a time chunk: its distinct devices, for spaces with
     children. Counted from the union of the subtree's presence, never as a sum.
     """
-    outcome = _run(context, DERIVED)
-    yield from _results(context, outcome, [WITHIN_DEVICES, WIDER_BINS, BETWEEN_CHILDREN])
+    yield from _materialize(context, DERIVED)
 
 
 @dg.asset(
@@ -158,16 +171,15 @@ def derived_occupancy(
 )
 def days_and_encounters(
     context: dg.AssetExecutionContext,
-) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+) -> Iterator[dg.AssetCheckResult]:
     """One row per device, date and place with sessions (place_days), per device and date
     (device_days), and per device and those that it meets (encounters): what rules read of a time
     chunk. A session counts in the chunk in which it starts.
     """
-    outcome = _run(context, DAYS)
-    yield from _results(context, outcome, [])
+    yield from _materialize(context, DAYS)
 
 
-ASSETS: list[dg.AssetsDefinition | dg.SourceAsset] = [
+DEFINED: list[dg.AssetsDefinition | dg.SourceAsset] = [
     session_source,
     sessions,
     source_occupancy,
@@ -176,34 +188,74 @@ ASSETS: list[dg.AssetsDefinition | dg.SourceAsset] = [
 ]
 
 
-def _run(context: dg.AssetExecutionContext, asset: str) -> Outcome:
+def _materialize(context: dg.AssetExecutionContext, asset: str) -> Iterator[dg.AssetCheckResult]:
+    """Compute the run's partitions, and in a run of automation all that follows in its chunks.
+
+    The run has no output that Dagster would report for its whole range: it logs a materialization
+    of each partition that it has computed.
+
+    Raises
+    ------
+    dagster.Failure
+        If a chunk failed. All others were computed and reported.
+    """
+    requested_at = context.run.tags.get(ONWARD_TAG)
+    following = ASSETS[ASSETS.index(asset) :]
+    failed: list[Outcome] = []
+    for level in (asset,) if requested_at is None else following:
+        outcome = _compute(context, level, requested_at)
+        report_computed(context, get_settings(), outcome)
+        if level == asset:
+            yield from _checks(outcome)
+        elif outcome.computed or outcome.failed:
+            for check in _checks(outcome):
+                context.log_event(_evaluation(level, check))
+        if requested_at is None and outcome.computed:
+            told = describe_run(get_settings(), outcome)
+            context.log_event(dg.AssetObservation(level, metadata=told))
+        if outcome.failed:
+            failed.append(outcome)
+    if failed:
+        _fail(failed)
+
+
+def _compute(context: dg.AssetExecutionContext, asset: str, requested_at: str | None) -> Outcome:
     settings = get_settings()
-    partitions = [split_key(asset, key) for key in context.partition_keys]
-    chunks = sorted({chunk for _, chunk in partitions})
+    run_id = context.run.run_id
+    chunks = _chunks(context)
     with (
-        _excusing(settings, asset, partitions),
-        run_locks(settings, context.run.run_id, asset, chunks, context.log),
+        _excusing(settings, asset, chunks),
+        run_locks(settings, run_id, asset, chunks, context.log),
     ):
-        outcome = compute(
-            settings,
-            asset,
-            partitions,
-            context.run.run_id,
-            stale_only=STALE_ONLY_TAG in context.run.tags,
+        if requested_at is not None:
+            outcome = compute_due(settings, asset, chunks, run_id, float(requested_at))
+        else:
+            stale_only = STALE_ONLY_TAG in context.run.tags
+            keys = [split_key(asset, key) for key in context.partition_keys]
+            outcome = compute(settings, asset, keys, run_id, stale_only=stale_only)
+        _excuse(settings, asset, outcome.failed)
+    if outcome.computed or requested_at is None:
+        context.log.info(
+            f"Partitions of {asset} computed: {outcome.computed}, in {outcome.seconds:.1f} s; "
+            f"already up to date: {outcome.skipped}; failed chunks: {len(outcome.failed)}."
         )
-        _excuse(settings, asset, partitions, outcome.failed)
-    context.log.info(
-        f"Partitions computed: {outcome.computed}, in {outcome.seconds:.1f} s; already up to "
-        f"date: {outcome.skipped}; failed chunks: {len(outcome.failed)}."
-    )
     if outcome.computed:
         engine = warehouse_engine(settings)
-        record_duration(engine, context.run.run_id, asset, outcome.computed, outcome.seconds)
+        record_duration(engine, run_id, asset, outcome.computed, outcome.seconds)
     return outcome
 
 
+def _chunks(context: dg.AssetExecutionContext) -> list[str]:
+    """The run's chunks, in order. Listing its partitions would make a key of each."""
+    (asset,) = (key.to_user_string() for key in context.selected_asset_keys)
+    first = context.run.tags.get(RANGE_START_TAG) or context.run.tags[ONE_KEY_TAG]
+    last = context.run.tags.get(RANGE_END_TAG) or first
+    keys = list(context.instance.get_dynamic_partitions(chunk_partitions.name or ""))
+    return sorted(keys_between(keys, split_key(asset, first)[1], split_key(asset, last)[1]))
+
+
 @contextmanager
-def _excusing(settings: Settings, asset: str, partitions: list[tuple[str, str]]) -> Iterator[None]:
+def _excusing(settings: Settings, asset: str, chunks: list[str]) -> Iterator[None]:
     """Do not count a run as an attempt at its partitions if the environment failed.
 
     Raises
@@ -217,34 +269,49 @@ def _excusing(settings: Settings, asset: str, partitions: list[tuple[str, str]])
         fault = environment_fault(error)
         if fault is None:
             raise
-        _excuse(settings, asset, partitions, dict.fromkeys({c for _, c in partitions}, fault))
+        _excuse(settings, asset, dict.fromkeys(chunks, fault))
         raise fault from error
 
 
-def _excuse(
-    settings: Settings,
-    asset: str,
-    partitions: list[tuple[str, str]],
-    failed: Mapping[str, BaseException],
-) -> None:
+def _excuse(settings: Settings, asset: str, failed: Mapping[str, BaseException]) -> None:
     """Do not count attempts at chunks that failed through the environment; retry them later."""
     excused = {chunk for chunk, error in failed.items() if environment_fault(error) is not None}
     if excused:
         until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=settings.environment_retry_seconds)
-        cells = [cell for cell in partitions if cell[1] in excused]
-        take_back_attempts(warehouse_engine(settings), asset, cells, until)
+        take_back_attempts(warehouse_engine(settings), asset, excused, until)
 
 
-def _results(
-    context: dg.AssetExecutionContext, outcome: Outcome, checks: list[str]
-) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-    """The run's check results and materialization; raises if a chunk failed."""
+def _fail(failed: list[Outcome]) -> NoReturn:
+    asset, (chunk, error) = failed[0].asset, next(iter(failed[0].failed.items()))
+    chunks = sorted({chunk for outcome in failed for chunk in outcome.failed})
+    reason = recordable(str(error), get_settings())
+    raise dg.Failure(
+        f"Failed chunks: {len(chunks)} of {len(failed[0].chunks)}; the others are recorded. First "
+        f"failure, {asset} in {chunk}: {reason}",
+        metadata={"failed_chunks": chunks},
+    ) from (error if reason == str(error) else None)
+
+
+def _evaluation(asset: str, check: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(asset),
+        check_name=check.check_name or "",
+        passed=check.passed,
+        metadata=check.metadata,
+        severity=check.severity,
+    )
+
+
+def _checks(outcome: Outcome) -> Iterator[dg.AssetCheckResult]:
+    """The results of an asset's checks."""
+    if outcome.asset == SESSIONS:
+        yield _rejected_share(outcome)
     wrong = {
         error.check: f"{chunk}: {error.message}"
         for chunk, error in outcome.failed.items()
         if isinstance(error, InconsistentCounts)
     }
-    for name in checks:
+    for name in CHECKS[outcome.asset]:
         yield dg.AssetCheckResult(
             check_name=f"{outcome.asset}__{name}",
             passed=name not in wrong,
@@ -253,15 +320,6 @@ def _results(
                 **({"example": wrong[name]} if name in wrong else {}),
             },
         )
-    if outcome.failed:
-        chunk, error = next(iter(outcome.failed.items()))
-        reason = recordable(str(error), get_settings())
-        raise dg.Failure(
-            f"Failed chunks: {len(outcome.failed)} of {len(outcome.chunks)}; the others are "
-            f"recorded. First failure, in {chunk}: {reason}",
-            metadata={"failed_chunks": sorted(outcome.failed)},
-        ) from (error if reason == str(error) else None)
-    yield dg.MaterializeResult(metadata=describe(context, get_settings(), outcome))
 
 
 def _rejected_share(outcome: Outcome) -> dg.AssetCheckResult:

@@ -1,36 +1,41 @@
 """The sensor that requests runs.
 
-Dagster evaluates the assets' conditions as usual. The runs and backfills of a few partitions each
-that it would then start are packed into few runs of many partitions.
+Dagster evaluates the assets' conditions as usual. In place of the runs and backfills of a few
+partitions each that it would then start, few runs compute everything that is stale in their chunks.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import numpy as np
 import sqlalchemy as sa
 
-from tippers_dagster.automation.runs import STALE_ONLY_TAG
 from tippers_dagster.automation.ticks import SnapshotSensor
+from tippers_dagster.campus.local_time import chunk_key
 from tippers_dagster.campus.spaces.tracking import list_tracked
-from tippers_dagster.occupancy.packing import Rectangle, by_column, pack
+from tippers_dagster.occupancy.packing import ranges
 from tippers_dagster.occupancy.partitions import dagster_keys, partition_key, split_key
 from tippers_dagster.occupancy.records import expected_seconds, record_attempts
+from tippers_dagster.occupancy.reporting import report_missing
 from tippers_dagster.occupancy.runs import (
     ONE_KEY_TAG,
+    ONWARD_TAG,
     RANGE_END_TAG,
     RANGE_START_TAG,
     active_runs,
 )
 from tippers_dagster.occupancy.snapshot import Snapshot
-from tippers_dagster.occupancy.state import ASSETS, Level
+from tippers_dagster.occupancy.state import ASSETS, SESSIONS, Level
 from tippers_dagster.platform.dagster.internals import skipped_tick, tick_result
+from tippers_dagster.platform.dagster.run_queue import LIVE_TAGS
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
@@ -52,9 +57,9 @@ at most this long."""
 
 
 class PackedSensor(SnapshotSensor):
-    """Packs the requested partitions into rectangles, each of which is one run.
+    """Requests one run for all that a change makes stale.
 
-    Dagster itself would start one run per key of the smaller of two dimensions.
+    Dagster itself would start one run per asset and key of the smaller of two dimensions.
     """
 
     def reason_to_skip(self, settings: Settings) -> str | None:
@@ -68,6 +73,8 @@ class PackedSensor(SnapshotSensor):
         seen = _idle.wait_for_change(settings, context.instance)
         if seen is None:
             return skipped_tick(context, "Nothing changed.")
+        if missing := report_missing(settings, context.instance):
+            context.log.info(f"Materializations reported that Dagster lacked: {missing}.")
         snapshot = Snapshot.take(context.instance)
         data = self.evaluated(context, snapshot)
         if dagster_keys(context.instance) != snapshot.keys:
@@ -96,64 +103,114 @@ def occupancy_sensor(settings: Settings) -> PackedSensor:
 
 
 def pack_requests(snapshot: Snapshot, requests: Sequence[dg.RunRequest]) -> list[dg.RunRequest]:
-    """The same partitions in few runs; each run counts as an attempt at its partitions."""
-    packed: list[dg.RunRequest] = []
-    engine = warehouse_engine(snapshot.settings)
-    by_asset = _by_asset(requests)
-    for asset in sorted(by_asset, key=ASSETS.index):  # counts before what rules read
-        given = by_asset[asset]
-        level = snapshot.state.level(asset)
-        rows, columns = snapshot.keys[asset]
-        grid = _Ordered(level, rows, columns)
-        wanted = _requested(grid, given)
-        rectangles = _rectangles(snapshot, level, grid, wanted)
-        taken = rectangles[: RUNS_PER_TICK - len(packed)]
-        requested = np.zeros_like(wanted)
-        for rectangle in taken:
-            requested[rectangle.cells] = True
-            packed.append(_request(snapshot.settings, engine, grid, rectangle, given[0]))
-        mask = np.zeros(level.stale.shape, bool)
-        mask[np.ix_(grid.row_of_level, grid.column_of_level)] = requested & wanted
-        if mask.any():
-            record_attempts(engine, level, mask)
-    return packed
+    """The same partitions in few runs, each of which goes on to what follows from them.
 
-
-class _Ordered:
-    """A level in the order of Dagster's keys, which its ranges follow."""
-
-    def __init__(self, level: Level, rows: list[str], columns: list[str]) -> None:
-        self.level, self.rows, self.columns = level, rows, columns
-        row_at = {space: i for i, space in enumerate(level.spaces)}
-        column_at = {chunk: i for i, chunk in enumerate(level.chunks)}
-        self.row_of_level = np.array([row_at[space] for space in rows], np.int64)
-        self.column_of_level = np.array([column_at[chunk] for chunk in columns], np.int64)
-
-    def __call__(self, mask: np.ndarray) -> np.ndarray:
-        return mask[np.ix_(self.row_of_level, self.column_of_level)]
-
-
-def _rectangles(
-    snapshot: Snapshot, level: Level, grid: _Ordered, wanted: np.ndarray
-) -> list[Rectangle]:
-    busy = snapshot.being_computed(level)
-    held = level.stale & ((level.tries > 0) | (level.held_until > 0))
-    allowed = grid(level.ready & ~busy & ~held) | wanted
-    retried = wanted & grid(level.tries > 0)
-    first = pack(
-        wanted & ~retried, allowed & ~retried, largest=snapshot.settings.max_partitions_per_run
+    A chunk is the work of one run: it begins with the first asset of which partitions are
+    requested. The live chunks go first, in a run of their own, then the others from the newest on.
+    Each run counts as an attempt at its requested partitions.
+    """
+    given = _by_asset(requests)
+    wanted = {asset: _requested(snapshot.keys[asset], asset, given[asset]) for asset in given}
+    if not wanted:
+        return []
+    chunks = _Chunks.of(snapshot, wanted)
+    found = ranges(
+        chunks.kinds,
+        chunks.sizes,
+        chunks.passable,
+        largest=snapshot.settings.max_partitions_per_run,
     )
-    return [*first, *by_column(retried, allowed)]
+    found.sort(key=lambda r: (chunks.live[r[0]], max(chunks.keys[slice(*r)])), reverse=True)
+    now = dt.datetime.now(dt.UTC)
+    taken = found[:RUNS_PER_TICK]
+    attempted = np.zeros(len(chunks.keys), bool)
+    for first, end in taken:
+        attempted[first:end] = True
+    engine = warehouse_engine(snapshot.settings)
+    for asset, mask in wanted.items():
+        level = snapshot.state.level(asset)
+        record_attempts(engine, level, _in_level(snapshot, level, mask & attempted), now)
+    return [_request(snapshot, chunks, wanted, slice(*r), given, now) for r in taken]
+
+
+@dataclass(frozen=True, eq=False)
+class _Chunks:
+    """The tracked chunks in the order of Dagster's keys.
+
+    Attributes
+    ----------
+    starts
+        The first asset of which partitions are requested, by its place in ``ASSETS``; or -1.
+    kinds
+        What tells chunks that one run may take together; None where nothing is requested.
+    sizes
+        How many partitions a run of the chunk may compute.
+    passable
+        A run may cover the chunk although nothing of it is requested.
+    live
+        Sessions are still arriving.
+    """
+
+    keys: list[str]
+    starts: np.ndarray
+    kinds: Sequence[Hashable | None]
+    sizes: list[int]
+    passable: list[bool]
+    live: list[bool]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, wanted: dict[str, np.ndarray]) -> Self:
+        keys = snapshot.keys[SESSIONS][1]
+        starts = np.full(len(keys), -1)
+        sizes, retried, busy = np.zeros(len(keys), np.int64), starts > 0, starts > 0
+        for i in reversed(range(len(ASSETS))):
+            level = snapshot.state.level(ASSETS[i])
+            order = _order(snapshot, level)
+            busy |= snapshot.being_computed(level)[order].any(axis=0)
+            sizes += level.stale[order].sum(axis=0)
+            if (mask := wanted.get(level.asset)) is not None:
+                starts[mask.any(axis=0)] = i
+                retried |= (mask & (level.tries[order] > 0)).any(axis=0)
+        everything = sum(level.stale.shape[0] for level in snapshot.state.levels)
+        # What new sessions make stale is not known before they are read.
+        sizes[starts == ASSETS.index(SESSIONS)] = everything
+        live = [chunk in _live_chunks(snapshot.settings) for chunk in keys]
+        # A chunk that has failed must not fail its neighbours.
+        kinds = [
+            None if start < 0 else ("retried", i) if again else (start, now)
+            for i, (start, again, now) in enumerate(
+                zip(starts.tolist(), retried, live, strict=True)
+            )
+        ]
+        passable = [not (one or now) for one, now in zip(busy, live, strict=True)]
+        return cls(keys, starts, kinds, sizes.tolist(), passable, live)
+
+
+def _live_chunks(settings: Settings) -> set[str]:
+    """Today's chunk and yesterday's, whose last sessions may arrive late."""
+    today = dt.datetime.now(ZoneInfo(settings.timezone)).date()
+    return {chunk_key(today - dt.timedelta(days=n), settings.chunk) for n in (0, 1)}
 
 
 def _request(
-    settings: Settings, engine: sa.Engine, grid: _Ordered, r: Rectangle, like: dg.RunRequest
+    snapshot: Snapshot,
+    chunks: _Chunks,
+    wanted: dict[str, np.ndarray],
+    covered: slice,
+    given: dict[str, list[dg.RunRequest]],
+    now: dt.datetime,
 ) -> dg.RunRequest:
-    asset = grid.level.asset
-    first = partition_key(asset, grid.rows[r.top], grid.columns[r.left])
-    last = partition_key(asset, grid.rows[r.bottom - 1], grid.columns[r.right - 1])
-    history = expected_seconds(engine, asset, r.size)
-    deadline = max(settings.deadline_floor_seconds, (history or 0) * settings.deadline_factor)
+    settings = snapshot.settings
+    following = ASSETS[chunks.starts[covered].max() :]
+    asset = following[0]
+    rows = np.flatnonzero(wanted[asset][:, covered].any(axis=1))
+    spaces = snapshot.keys[asset][0]
+    corners = ((spaces[rows[0]], covered.start), (spaces[rows[-1]], covered.stop - 1))
+    first, last = (partition_key(asset, space, chunks.keys[i]) for space, i in corners)
+    engine, size = warehouse_engine(settings), sum(chunks.sizes[covered])
+    history = sum(expected_seconds(engine, one, size) or 0 for one in following)
+    deadline = max(settings.deadline_floor_seconds, history * settings.deadline_factor)
+    like = given[asset][0]
     tags = {k: v for k, v in like.tags.items() if k not in (ONE_KEY_TAG, *_DIMENSION_TAGS)}
     return dg.RunRequest(
         asset_selection=like.asset_selection,
@@ -162,7 +219,8 @@ def _request(
             **tags,
             RANGE_START_TAG: first,
             RANGE_END_TAG: last,
-            STALE_ONLY_TAG: "true",
+            ONWARD_TAG: repr(now.timestamp()),
+            **(LIVE_TAGS if chunks.live[covered.start] else {}),
             "dagster/max_runtime": str(int(deadline)),
         },
     )
@@ -179,11 +237,12 @@ def _by_asset(requests: Sequence[dg.RunRequest]) -> dict[str, list[dg.RunRequest
     return grouped
 
 
-def _requested(grid: _Ordered, requests: list[dg.RunRequest]) -> np.ndarray:
-    """bool [rows, columns]: the partitions that Dagster's requests cover."""
-    asset = grid.level.asset
-    row = {space: i for i, space in enumerate(grid.rows)}
-    column = {chunk: i for i, chunk in enumerate(grid.columns)}
+def _requested(
+    keys: tuple[list[str], list[str]], asset: str, requests: list[dg.RunRequest]
+) -> np.ndarray:
+    """bool [spaces, chunks] in the order of Dagster's keys: what Dagster's requests cover."""
+    row = {space: i for i, space in enumerate(keys[0])}
+    column = {chunk: i for i, chunk in enumerate(keys[1])}
     wanted = np.zeros((len(row), len(column)), bool)
     for request in requests:
         first = (
@@ -193,6 +252,24 @@ def _requested(grid: _Ordered, requests: list[dg.RunRequest]) -> np.ndarray:
         (top, left), (bottom, right) = split_key(asset, first), split_key(asset, last)
         wanted[row[top] : row[bottom] + 1, column[left] : column[right] + 1] = True
     return wanted
+
+
+def _order(snapshot: Snapshot, level: Level) -> tuple[np.ndarray, ...]:
+    """Index that brings an array of a level into the order of Dagster's keys."""
+    rows, columns = snapshot.keys[level.asset]
+    row_at = {space: i for i, space in enumerate(level.spaces)}
+    column_at = {chunk: i for i, chunk in enumerate(level.chunks)}
+    return np.ix_(
+        np.array([row_at[space] for space in rows], np.int64),
+        np.array([column_at[chunk] for chunk in columns], np.int64),
+    )
+
+
+def _in_level(snapshot: Snapshot, level: Level, mask: np.ndarray) -> np.ndarray:
+    """An array in the order of Dagster's keys in that of a level."""
+    found = np.zeros(level.stale.shape, bool)
+    found[_order(snapshot, level)] = mask
+    return found
 
 
 # --- idle ticks --------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from tippers_dagster.occupancy.assets import ASSETS
+from tippers_dagster.occupancy.assets import DEFINED
 from tippers_dagster.occupancy.automation import occupancy_sensor
 from tippers_dagster.occupancy.executor import in_process_executor
 from tippers_dagster.occupancy.observing import observer_sensor
@@ -12,7 +12,7 @@ from tippers_dagster.settings import Settings
 def occupancy_definitions(settings: Settings) -> dg.Definitions:
     """The assets, and the sensors that keep them up to date."""
     return dg.Definitions(
-        assets=ASSETS,
+        assets=DEFINED,
         sensors=[occupancy_sensor(settings), observer_sensor(settings)],
         executor=in_process_executor,
     )

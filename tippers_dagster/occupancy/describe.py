@@ -1,4 +1,4 @@
-"""Metadata of a run in Dagster: totals, location in the lake, a preview, a plot of the peak."""
+"""Metadata in Dagster: a partition's figures; a run's totals, place, preview and plot."""
 
 from __future__ import annotations
 
@@ -9,19 +9,12 @@ import pyarrow as pa
 from tippers_dagster.campus.local_time import LocalClock
 from tippers_dagster.occupancy import files
 from tippers_dagster.occupancy.chunk_tables import PLACE_DAYS, PREFIXES
-from tippers_dagster.occupancy.partitions import partition_key
 from tippers_dagster.occupancy.state import COUNTS, DAYS, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.work import Outcome
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.lake.keys import chunk_file, sessions_key
 from tippers_dagster.platform.plots import as_markdown, as_png
 from tippers_dagster.settings import Settings
-
-FEW = 20
-"""Up to this many partitions each get their own figures in Dagster, and the run's preview and plot.
-Dagster stores a materialization's metadata once per partition, and finds a partition's place by
-listing all. In larger runs the figures are only in ``tippers.partition_figures``, and the preview
-and plot in one observation of the run."""
 
 PREVIEW_ROWS = 8
 
@@ -66,19 +59,31 @@ SCHEMAS = {
 }
 
 
-def describe(
-    context: dg.AssetExecutionContext, settings: Settings, outcome: Outcome
+def describe_run(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]:
+    """What a run has computed, with keys ``run/...``."""
+    return _totals(settings, outcome) | _rich(settings, outcome)
+
+
+def describe_partition(
+    asset: str, rows: int, devices: int, peak: int | None = None, peak_time: float | None = None
 ) -> dict[str, dg.MetadataValue]:
-    """The run's metadata, with keys ``run/...``; in small runs each partition gets its figures."""
-    metadata = _totals(settings, outcome)
-    rich = _rich(settings, outcome)
-    if len(context.partition_keys) <= FEW:
-        for key, figures in _by_partition(outcome).items():
-            context.add_asset_metadata(figures, partition_key=key)
-        return metadata | rich
-    if rich:
-        context.log_event(dg.AssetObservation(outcome.asset, metadata={**metadata, **rich}))
-    return metadata
+    """The figures of one partition.
+
+    Parameters
+    ----------
+    peak_time
+        Unix seconds.
+    """
+    counted = "presence_intervals" if asset in COUNTS else "sessions"
+    figures: dict[str, dg.MetadataValue] = {
+        "dagster/row_count" if asset == SESSIONS else counted: dg.IntMetadataValue(rows),
+        "devices": dg.IntMetadataValue(devices),
+    }
+    if asset in COUNTS and peak is not None:
+        figures["peak"] = dg.IntMetadataValue(peak)
+        if peak and peak_time is not None:
+            figures["peak_time"] = dg.TimestampMetadataValue(float(peak_time))
+    return figures
 
 
 def _totals(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]:
@@ -104,36 +109,6 @@ def _totals(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]
         folders = ", ".join(f"{lake.uri()}/{prefix}" for prefix in PREFIXES)
         totals["dagster/uri"] = dg.TextMetadataValue(folders)
     return totals
-
-
-def _by_partition(outcome: Outcome) -> dict[str, dict[str, object]]:
-    lines: dict[str, dict[str, object]] = {
-        s.chunk: {
-            "dagster/row_count": s.rows,
-            "devices": s.devices,
-            "rejected": s.rejected,
-            "repeated": s.repeated,
-        }
-        for s in outcome.sessions
-    }
-    if outcome.asset == DAYS:
-        return {
-            chunk: {"sessions": int(f.rows[0]), "devices": int(f.devices[0])}
-            for chunk, f in outcome.figures.items()
-        }
-    for chunk, f in outcome.figures.items():
-        for i, space in enumerate(f.spaces):
-            lines[partition_key(outcome.asset, space, chunk)] = {
-                "presence_intervals": int(f.rows[i]),
-                "devices": int(f.devices[i]),
-                "peak": int(f.peak[i]),
-                **(
-                    {"peak_time": dg.TimestampMetadataValue(float(f.peak_time[i]))}
-                    if f.peak[i]
-                    else {}
-                ),
-            }
-    return lines
 
 
 def _rich(settings: Settings, outcome: Outcome) -> dict[str, dg.MetadataValue]:

@@ -16,7 +16,7 @@ from tippers_dagster.campus.local_time import chunk_bounds
 from tippers_dagster.campus.spaces.tracking import Grid, wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
 from tippers_dagster.errors import TippersError
-from tippers_dagster.occupancy.assets import ASSETS as DEFINED
+from tippers_dagster.occupancy.assets import DEFINED
 from tippers_dagster.occupancy.packing import Rectangle, pack
 from tippers_dagster.occupancy.partitions import partition_key
 from tippers_dagster.occupancy.runs import (

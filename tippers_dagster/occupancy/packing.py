@@ -6,6 +6,7 @@ keys in order of creation.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,16 +56,38 @@ def pack(
     return [piece for rectangle in exact for piece in _cut(rectangle, largest)]
 
 
-def by_column(wanted: np.ndarray, allowed: np.ndarray) -> list[Rectangle]:
-    """Cover all wanted cells without joining columns: a bad chunk must not fail its neighbours.
+def ranges(
+    kinds: Sequence[Hashable | None],
+    sizes: Sequence[int],
+    passable: Sequence[bool],
+    *,
+    largest: int,
+) -> list[tuple[int, int]]:
+    """Put chunks that need the same kind of run into ranges [first, end), each for one run.
 
-    Allowed cells between the wanted cells of a column are included if that gives one rectangle.
+    Parameters
+    ----------
+    kinds
+        Per chunk, in the order of Dagster's keys; None: it needs no run.
+    sizes
+        Partitions per chunk.
+    passable
+        Whether a range may include the chunk although it needs no run.
+    largest
+        Maximum number of partitions of a range, unless a single chunk has more.
     """
-    return [
-        Rectangle(r.top, r.bottom, int(column), int(column) + 1)
-        for column in np.flatnonzero(wanted.any(axis=0))
-        for r in pack(wanted[:, [column]], allowed[:, [column]], few=1, largest=len(wanted))
-    ]
+    found: list[tuple[int, int]] = []
+    kind, size = None, 0
+    for i, (this, n, open_to_all) in enumerate(zip(kinds, sizes, passable, strict=True)):
+        if this is None:
+            kind = kind if open_to_all else None
+        elif this == kind and size + n <= largest:
+            found[-1] = (found[-1][0], i + 1)
+            size += n
+        else:
+            found.append((i, i + 1))
+            kind, size = this, n
+    return found
 
 
 def _fewest(wanted: np.ndarray) -> list[Rectangle]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -41,6 +41,7 @@ from tippers_dagster.occupancy.tables import (
     session_reject,
     session_space,
     source_chunk,
+    unreported,
 )
 from tippers_dagster.platform.warehouse import fence
 from tippers_dagster.platform.warehouse.engine import copy_rows, upsert, warehouse_engine
@@ -335,8 +336,12 @@ def record_observed(
         upsert(connection, source_chunk, rows)
 
 
-def record_attempts(engine: sa.Engine, level: Level, mask: np.ndarray) -> None:
+def record_attempts(
+    engine: sa.Engine, level: Level, mask: np.ndarray, requested_at: dt.datetime
+) -> None:
     """Count one more attempt at the level's partitions in the mask, for their current inputs."""
+    if not mask.any():
+        return
     rows, columns = np.nonzero(mask)
     table = pa.table(
         {
@@ -345,7 +350,7 @@ def record_attempts(engine: sa.Engine, level: Level, mask: np.ndarray) -> None:
             "chunk": pa.array(level.chunks, pa.string()).take(pa.array(columns)),
             "wanted": _signed(level.wanted[mask]),
             "tries": level.tries[mask] + 1,
-            "requested_at": [dt.datetime.now(dt.UTC)] * rows.size,
+            "requested_at": [requested_at] * rows.size,
             "held_until": pa.nulls(rows.size, pa.timestamp("us", "UTC")),
         }
     )
@@ -354,21 +359,18 @@ def record_attempts(engine: sa.Engine, level: Level, mask: np.ndarray) -> None:
 
 
 def take_back_attempts(
-    engine: sa.Engine, asset: str, partitions: list[tuple[str, str]], until: dt.datetime
+    engine: sa.Engine, asset: str, chunks: Collection[str], until: dt.datetime
 ) -> None:
-    """Take back one attempt at partitions (space, chunk), as the environment failed; the next is
-    made no earlier than ``until``.
+    """Take back one attempt at an asset's partitions in these chunks, as the environment failed;
+    the next is made no earlier than ``until``.
     """
-    query = sa.text(
-        "UPDATE tippers.attempt a SET tries = greatest(a.tries - 1, 0), held_until = :until "
-        "FROM unnest(CAST(:spaces AS text[]), CAST(:chunks AS text[])) AS p (space, chunk) "
-        "WHERE a.asset = :asset AND a.space = p.space AND a.chunk = p.chunk"
+    query = (
+        sa.update(attempt)
+        .where(attempt.c.asset == asset, attempt.c.chunk.in_(list(chunks)))
+        .values(tries=sa.func.greatest(attempt.c.tries - 1, 0), held_until=until)
     )
-    spaces, chunks = [space for space, _ in partitions], [chunk for _, chunk in partitions]
     with engine.begin() as connection:
-        connection.execute(
-            query, {"asset": asset, "spaces": spaces, "chunks": chunks, "until": until}
-        )
+        connection.execute(query)
 
 
 def forget_attempts(engine: sa.Engine, asset: str | None = None) -> int:
@@ -421,6 +423,8 @@ def _recording(engine: sa.Engine, figures: pa.Table) -> Iterator[sa.Connection]:
         yield connection
         _clear_void(connection, asset, spaces, chunks, run_id)
         _record(connection, figures)
+        row = insert(unreported).values(run_id=run_id, asset=asset)
+        connection.execute(row.on_conflict_do_nothing())
 
 
 def _clear_void(

@@ -23,6 +23,11 @@ RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 ONE_KEY_TAG = "dagster/partition"
 
+ONWARD_TAG = "tippers/onward"
+"""Tag of automation's runs. Such a run computes what is stale in its chunks: of its own asset, and
+then of all that follow. Its value is when the run was requested, in Unix seconds.
+"""
+
 UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.QUEUED,
@@ -34,21 +39,25 @@ UNFINISHED = [
 
 @dataclass(frozen=True)
 class ActiveRun:
-    """An unfinished run of one of the occupancy assets, and the corners of its partition range."""
+    """An unfinished run of one of the occupancy assets, and the corners of its partition range.
+
+    ``onward``: it computes all that follows in its chunks, too.
+    """
 
     run_id: str
     asset: str
     status: dg.DagsterRunStatus
     first: tuple[str, str]
     last: tuple[str, str]
+    onward: bool = False
 
     def mask(self, level: Level, rows: list[str], columns: list[str]) -> np.ndarray:
         """bool [spaces, chunks] of the level: the partitions that the run covers.
 
         ``rows`` and ``columns`` are the keys in Dagster's order, which its range follows.
         """
-        covered = _between(rows, self.first[0], self.last[0])
-        chunks = _between(columns, self.first[1], self.last[1])
+        covered = level.spaces if self.onward else keys_between(rows, self.first[0], self.last[0])
+        chunks = keys_between(columns, self.first[1], self.last[1])
         return np.outer(
             [space in covered for space in level.spaces], [c in chunks for c in level.chunks]
         )
@@ -65,7 +74,8 @@ def active_runs(instance: dg.DagsterInstance) -> list[ActiveRun]:
             asset = key.to_user_string()
             if asset in ASSETS and first and last:
                 corners = split_key(asset, first), split_key(asset, last)
-                found.append(ActiveRun(run.run_id, asset, run.status, *corners))
+                onward = ONWARD_TAG in run.tags
+                found.append(ActiveRun(run.run_id, asset, run.status, *corners, onward))
     return found
 
 
@@ -90,7 +100,7 @@ def run_locks(
         yield
 
 
-def _between(keys: list[str], first: str, last: str) -> set[str]:
+def keys_between(keys: list[str], first: str, last: str) -> set[str]:
     """Keys from one to another; only these two if either no longer exists."""
     if first in keys and last in keys:
         return set(keys[keys.index(first) : keys.index(last) + 1])

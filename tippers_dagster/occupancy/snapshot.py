@@ -8,7 +8,7 @@ from functools import cached_property
 import dagster as dg
 import numpy as np
 
-from tippers_dagster.automation.conditions import Sealed, Stale, up_to_date
+from tippers_dagster.automation.conditions import Sealed, up_to_date
 from tippers_dagster.occupancy.partitions import partition_key, sync_partitions
 from tippers_dagster.occupancy.runs import ActiveRun, active_runs
 from tippers_dagster.occupancy.state import Level, State, load_state
@@ -40,7 +40,7 @@ class Snapshot:
         masks = [
             run.mask(level, *self.keys[level.asset])
             for run in self.runs
-            if run.asset == level.asset
+            if run.onward or run.asset == level.asset
         ]
         return np.logical_or.reduce([np.zeros(level.stale.shape, bool), *masks])
 
@@ -67,11 +67,10 @@ class Snapshot:
             return self.being_computed(level)
         if state == "held_back":
             return level.held_back(self.settings)
-        found = {"stale": level.stale, "ready": level.ready, "sealed": level.sealed}[state]
+        found = {"stale": level.stale, "ready": level.computable, "sealed": level.sealed}[state]
         return np.broadcast_to(found, level.stale.shape)
 
 
 def keep_up_to_date() -> dg.AutomationCondition:
     """Keep every tracked partition up to date with its inputs, unless its chunk is sealed."""
-    stale = (dg.AutomationCondition.missing() | Stale()).with_label("missing_or_stale")
-    return up_to_date(stale) & ~Sealed()
+    return up_to_date() & ~Sealed()

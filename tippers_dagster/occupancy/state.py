@@ -112,6 +112,11 @@ class Level:
         return current | self.sealed
 
     @property
+    def computable(self) -> np.ndarray:
+        """bool: the inputs are there and may be read, even if they are themselves out of date."""
+        return self.readable & (self.knowable if self.asset != SESSIONS else True)
+
+    @property
     def stale(self) -> np.ndarray:
         """bool: never computed, computed from other inputs, or void; never in a sealed chunk."""
         return ~self.fresh

@@ -82,6 +82,22 @@ replacing = sa.Table(
     "its row in partition_figures is void",
 )
 
+unreported = sa.Table(
+    "unreported",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("asset", sa.Text, primary_key=True),
+    comment="one row per run and asset of which Dagster may not have all materializations yet",
+)
+
+wipe = sa.Table(
+    "wipe",
+    metadata,
+    sa.Column("asset", sa.Text, primary_key=True),
+    sa.Column("wiped_at", sa.DateTime(timezone=True), nullable=False),
+    comment="the last time an asset's materializations were wiped in Dagster and reported again",
+)
+
 attempt = sa.Table(
     "attempt",
     metadata,

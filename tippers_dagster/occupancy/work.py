@@ -26,6 +26,7 @@ from tippers_dagster.occupancy.counting import Counter, Figures
 from tippers_dagster.occupancy.records import (
     Overtaken,
     forget_figures,
+    record_attempts,
     record_figures,
     record_sessions,
     replacing_files,
@@ -53,6 +54,9 @@ RECORD_SECONDS = 10.0
 """Finished chunks are recorded this often, so that a killed run loses little."""
 
 MAX_NAMED = 5
+
+SAME_REQUEST_SECONDS = 1e-3
+"""Times of requests that differ by less are the same: one of them was a text."""
 
 PROGRESS: ContextVar[Callable[[int], None]] = ContextVar("progress", default=lambda _: None)
 """Called with the number of partitions just finished; the command line sets it."""
@@ -113,13 +117,49 @@ def compute(
     outcome = Outcome(asset, sorted({chunk for _, chunk in partitions}))
     outcome.skipped = len(partitions) - int(chosen.sum())
     PROGRESS.get()(outcome.skipped)
-    if asset == SESSIONS:
+    _compute(settings, state, chosen, run_id, outcome)
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def compute_due(
+    settings: Settings, asset: str, chunks: list[str], run_id: str, requested_at: float
+) -> Outcome:
+    """Compute an asset's partitions in these chunks that automation would request now.
+
+    They are read from what is there, even if that is itself out of date: under a log that never
+    stops something always is, and counts are as old as one run all the same.
+
+    Parameters
+    ----------
+    requested_at
+        When automation requested the run (Unix seconds). What it did not yet know of counts as an
+        attempt now.
+    """
+    began = time.monotonic()
+    state = load_state(settings, wanted_grid(settings, load_tree(settings)))
+    level = state.level(asset)
+    requested = np.abs(level.requested_at - requested_at) < SAME_REQUEST_SECONDS
+    chosen = level.stale & level.computable & np.isin(level.chunks, chunks)
+    chosen &= requested | ~level.held_back(settings)
+    outcome = Outcome(asset, chunks)
+    if chosen.any():
+        now = dt.datetime.now(dt.UTC)
+        record_attempts(warehouse_engine(settings), level, chosen & ~requested, now)
+        _compute(settings, state, chosen, run_id, outcome)
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _compute(
+    settings: Settings, state: State, chosen: np.ndarray, run_id: str, outcome: Outcome
+) -> None:
+    level = state.level(outcome.asset)
+    if level is state.sessions:
         _compute_sessions(settings, state, chosen, run_id, outcome)
     else:
         _require_inputs(level, chosen)
         _compute_chunks(settings, state, level, chosen, run_id, outcome)
-    outcome.seconds = time.monotonic() - began
-    return outcome
 
 
 def _compute_sessions(

@@ -29,7 +29,7 @@ def test_dagster_accepts_the_whole_instance_file(
     with DagsterInstance.get() as instance:
         queue = instance.get_concurrency_config().run_queue_config
         assert queue is not None
-        assert queue.max_concurrent_runs == stack.max_concurrent_runs
+        assert queue.max_concurrent_runs == stack.max_concurrent_runs + 1, "and a live one"
         assert instance.run_monitoring_enabled
         assert instance.run_retries_enabled
         assert instance.run_retries_max_retries == 0
