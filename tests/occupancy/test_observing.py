@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 
 import dagster as dg
 import pytest
 
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, compute_all, stale
+from tests.stack.waiting import until
+from tippers_dagster.campus.source.changes import noting_sql
 from tippers_dagster.campus.spaces.tracking import track
+from tippers_dagster.occupancy import observing
 from tippers_dagster.occupancy.definitions import occupancy_definitions
+from tippers_dagster.occupancy.observing import Position
 from tippers_dagster.occupancy.source_checks import due, observe
 from tippers_dagster.occupancy.state import SESSIONS
 from tippers_dagster.platform.dagster.environment import dagster_instance
@@ -101,3 +108,78 @@ def test_the_sensor_reports_only_changes(settings: Settings) -> None:
         assert events == [CHUNKS[9]]
         assert tick()[1] == []
     assert stale(settings) == {SESSIONS: {("", CHUNKS[9])}}
+
+
+class Observer:
+    """Ticks of the sensor, each of which goes on where the last one was."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self.repository = occupancy_definitions(get_settings()).get_repository_def()
+        self.sensor = self.repository.get_sensor_def("session_source_observer")
+        self.cursor: str | None = None
+
+    def tick(self) -> tuple[str | None, list[str | None]]:
+        context = dg.build_sensor_context(
+            instance=self.instance, repository_def=self.repository, cursor=self.cursor
+        )
+        data = self.sensor.evaluate_tick(context)
+        self.cursor = data.cursor
+        return data.skip_message, [event.partition for event in data.asset_events]
+
+    def quiet(self) -> None:
+        """Tick until nothing is left to check."""
+        until(lambda: self.tick()[0] == NOTHING, 20)
+
+
+NOTHING = "Chunks checked: 0; changed: 0."
+
+
+@pytest.fixture
+def observer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Observer]:
+    monkeypatch.setattr(observing, "MAX_SHARE", 1000.0)
+    all_computed(settings)
+    with dagster_instance(settings) as instance:
+        found = Observer(instance)
+        found.quiet()
+        yield found
+
+
+def test_rows_that_have_not_changed_are_not_read(
+    observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert observer.tick() == (NOTHING, [])
+    a_minute_ago = Position(polled_at=time.time() - 61)
+    last = observing._position(observer.cursor)
+    observer.cursor = observing._POSITION.dump_json(
+        replace(last, polled_at=a_minute_ago.polled_at)
+    ).decode()
+    assert observer.tick()[0] == "Chunks checked: 5; changed: 0.", "in turn, once a minute"
+    assert observer.tick() == (NOTHING, [])
+
+
+def test_changes_of_recent_chunks_are_seen_at_once(settings: Settings, observer: Observer) -> None:
+    campus.add_sessions(settings, [seen("late", 9)])
+    until(lambda: observer.tick()[1] == [CHUNKS[9]], 20)
+
+
+def test_changes_of_any_chunk_are_seen_at_once_where_the_source_notes_them(
+    settings: Settings, observer: Observer
+) -> None:
+    with campus.source(settings) as cursor:
+        for statement in noting_sql(settings):
+            cursor.execute(statement)
+    observer.quiet()
+    campus.add_sessions(settings, [seen("late", 2)])
+    message, events = observer.tick()
+    assert (message, events) == ("Chunks checked: 1; changed: 1.", [CHUNKS[2]])
+    observer.quiet()
+
+
+def test_checking_takes_a_share_of_the_time(
+    settings: Settings, observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observing, "MAX_SHARE", 1e-6)
+    campus.add_sessions(settings, [seen("late", 9)])
+    until(lambda: observer.tick()[1] == [CHUNKS[9]], 20)
+    assert observer.tick() == ("The last check took long.", [])

@@ -9,7 +9,7 @@ read it, but is never missed.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -139,6 +139,25 @@ def record_tokens(connection: sa.Connection, tokens: Mapping[str, str]) -> None:
     )
 
 
+def counters(connection: sa.Connection, table: Table) -> str | None:
+    """The token of a table of another database, by PostgreSQL's counters; None without them."""
+    server = connection.execute(sa.text(_SERVER)).one()
+    relations = _relations(connection, table)
+    if not server.counts or not relations or any(r.kind == "f" for r in relations):
+        return None
+    return " ".join([server.since, *map(_counted, relations)])
+
+
+def _relations(connection: sa.Connection, table: Table) -> Sequence[sa.Row]:
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    name = f"{quote(table.schema)}.{quote(table.name)}"
+    return connection.execute(sa.text(_BEHIND), {"name": name}).all()
+
+
+def _counted(r: sa.Row) -> str:
+    return f"{r.oid}:{r.content}:{r.inserted}:{r.changed}:{r.deleted}"
+
+
 def _token(connection: sa.Connection, table: Table, since: str | None) -> str:
     """The token of a table. ``since``: when the counters were reset; None: PostgreSQL has none."""
     if callable(table.query):
@@ -148,9 +167,7 @@ def _token(connection: sa.Connection, table: Table, since: str | None) -> str:
         options = {"no_parameters": True}
         result = connection.exec_driver_sql(table.query, execution_options=options)
         return str(result.scalar() or "")
-    quote = connection.dialect.identifier_preparer.quote_identifier
-    name = f"{quote(table.schema)}.{quote(table.name)}"
-    relations = connection.execute(sa.text(_BEHIND), {"name": name}).all()
+    relations = _relations(connection, table)
     if not relations:
         return MISSING
     parts = [since or ""]
@@ -158,7 +175,7 @@ def _token(connection: sa.Connection, table: Table, since: str | None) -> str:
         if r.kind == "f" or (since is None and r.kind in "rm"):
             parts.append(f"{r.oid}:{_count(connection, r.oid, Table(r.schema, r.name))}")
         else:
-            parts.append(f"{r.oid}:{r.content}:{r.inserted}:{r.changed}:{r.deleted}")
+            parts.append(_counted(r))
     return " ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""`tippers database prepare | sql`."""
+"""`tippers database prepare | sql | change-notes`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
     )
     database.command("prepare")(prepare)
     database.command("sql")(sql)
+    database.command("change-notes")(change_notes)
     app.add_typer(database, name="database")
 
 
@@ -47,4 +48,20 @@ def sql() -> None:
     from tippers_dagster.sql.preparing import restricting_sql
 
     for statement in restricting_sql(get_settings()):
+        print(f"{statement};")
+
+
+def change_notes(
+    reader: str | None = typer.Option(
+        None, help="The role that tippers reads the source as, if it is not the table's owner."
+    ),
+) -> None:
+    """Print SQL that lets the source note on which days rows of the session table change.
+
+    For the owner of the session table, in the source's PostgreSQL. With it a late row of any week
+    is seen within seconds; without it older chunks are checked in turn.
+    """
+    from tippers_dagster.campus.source.changes import noting_sql
+
+    for statement in noting_sql(get_settings(), reader):
         print(f"{statement};")

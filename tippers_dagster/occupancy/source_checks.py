@@ -109,13 +109,18 @@ def last_checked(settings: Settings) -> tuple[dt.datetime, dt.datetime] | None:
     return None if first is None else (first, last)
 
 
-def due(settings: Settings, chunks: list[str], now: dt.datetime) -> list[str]:
+def due(
+    settings: Settings, chunks: list[str], now: dt.datetime, older: int | None = None
+) -> list[str]:
     """The tracked chunks that the observer checks in this round.
 
     These are computed chunks not observed since they were tracked again, the newest few, and those
     of the older ones whose last observation is longest ago. A chunk that was never computed needs
     no check, as its run reads the fingerprint together with the rows; nor does a sealed chunk.
+
+    ``older``: how many of the older ones, in place of ``settings.observe_older_chunks``.
     """
+    older = settings.observe_older_chunks if older is None else older
     with warehouse_engine(settings).connect() as connection:
         seen = dict(
             connection.execute(sa.select(source_chunk.c.chunk, source_chunk.c.observed_at)).all()
@@ -124,8 +129,14 @@ def due(settings: Settings, chunks: list[str], now: dt.datetime) -> list[str]:
     started = [chunk for chunk in chunks if chunk <= now.date().isoformat() and chunk in computed]
     recent = started[len(started) - settings.observe_recent_chunks :]
     unseen = [chunk for chunk in started if chunk not in seen]
-    older = sorted((c for c in started if c in seen and c not in recent), key=lambda c: seen[c])
-    return sorted({*recent, *unseen, *older[: settings.observe_older_chunks]})
+    others = sorted((c for c in started if c in seen and c not in recent), key=lambda c: seen[c])
+    return sorted({*recent, *unseen, *others[:older]})
+
+
+def computed_among(settings: Settings, chunks: Iterable[str]) -> list[str]:
+    """Those of the chunks whose sessions are computed and not sealed, in order."""
+    with warehouse_engine(settings).connect() as connection:
+        return sorted(_computed_chunks(connection).intersection(chunks))
 
 
 def fingerprints(settings: Settings, chunks: list[str]) -> dict[str, int]:
