@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import dagster as dg
 from pydantic import TypeAdapter
 
-from tippers_dagster.campus.local_time import chunk_key
+from tippers_dagster.campus.local_time import chunk_bounds
 from tippers_dagster.campus.source.changes import Changes, changes
 from tippers_dagster.campus.source.observed import Observed
 from tippers_dagster.campus.spaces.tracking import list_tracked, wanted_grid
@@ -103,12 +103,17 @@ def _chunks(settings: Settings, told: Changes | None, *, poll: bool) -> list[str
     if told is not None and told.changed and told.days is None:
         chosen.update(due(settings, grid.chunks, now, older=0))
     elif told is not None and told.days:
-        # A session that begins late on the last day may reach that many more.
-        reach = 2 + settings.longest_session_seconds // 86_400
-        days = {day + dt.timedelta(days=n) for day in told.days for n in range(reach)}
-        touched = {chunk_key(day, settings.chunk) for day in days}
-        chosen.update(computed_among(settings, touched.intersection(grid.chunks)))
+        touched = [
+            chunk
+            for chunk in grid.chunks
+            if any(_overlaps(chunk_bounds(chunk, settings.chunk), reach) for reach in told.days)
+        ]
+        chosen.update(computed_among(settings, touched))
     return sorted(chosen)
+
+
+def _overlaps(bounds: tuple[dt.date, dt.date], reach: tuple[dt.date, dt.date]) -> bool:
+    return bounds[0] <= reach[1] and reach[0] < bounds[1]
 
 
 def _observation(chunk: str, seen: Observed) -> dg.AssetObservation:

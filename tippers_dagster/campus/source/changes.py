@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from tippers_dagster.automation.nodes import Table
 from tippers_dagster.automation.tokens import counters
 from tippers_dagster.campus.source.checks import INSTANT_TYPE, existing_columns
+from tippers_dagster.campus.source.read import longest_open
 from tippers_dagster.campus.source.schema import SESSIONS, source_tables
 from tippers_dagster.errors import SourceError
 from tippers_dagster.platform.identifiers import quote_identifier
@@ -34,7 +35,8 @@ KEPT = dt.timedelta(days=1)
 
 _NOTED = """
     SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS next,
-        (SELECT array_agg(DISTINCT day) FROM {notes} WHERE noted_in >= CAST(:since AS xid8)) AS days
+        (SELECT json_agg(DISTINCT jsonb_build_array(first, last)) FROM {notes}
+         WHERE noted_in >= CAST(:since AS xid8)) AS days
 """
 
 
@@ -50,12 +52,13 @@ class Changes:
         Whether rows have changed since the last question. The counts follow a commit by some
         seconds at most.
     days
-        The local dates on which rows that changed begin; None if the source does not know.
+        The local dates that rows that changed reach from and to, at least; None if the source does
+        not know.
     """
 
     cursor: str
     changed: bool
-    days: list[dt.date] | None = None
+    days: list[tuple[dt.date, dt.date]] | None = None
 
 
 def changes(settings: Settings, cursor: str | None) -> Changes | None:
@@ -89,7 +92,7 @@ def changes(settings: Settings, cursor: str | None) -> Changes | None:
             after["noted_in"] = row.next
             asked_at = before.get("asked_at", 0.0)
             if since is not None and now.timestamp() - asked_at < KEPT.total_seconds():
-                days = sorted(row.days or [])
+                days = [_reach(settings, *map(_date, pair)) for pair in row.days or []]
                 changed = bool(days)
         return Changes(json.dumps(after), changed, days)
 
@@ -108,20 +111,28 @@ def noting_sql(settings: Settings, reader: str | None = None) -> list[str]:
     table = source_tables(settings)[SESSIONS]
     schema = quote_identifier(settings.source_schema)
     notes, function = f"{schema}.{NOTES}", f"{schema}.tippers_note_changed_days"
-    start = table.column("start_time")
     types = existing_columns(settings, SESSIONS)
-    if types.get(table.columns["start_time"]) == INSTANT_TYPE:
-        start = f"({start} AT TIME ZONE '{settings.timezone}')"
-    days = f"SELECT DISTINCT ({start})::date FROM changed WHERE {start} IS NOT NULL"
+
+    def day(name: str) -> str:
+        column = table.column(name)
+        zoned = types.get(table.columns[name]) == INSTANT_TYPE
+        return (
+            f"({column} AT TIME ZONE '{settings.timezone}')::date" if zoned else f"{column}::date"
+        )
+
+    days = (
+        f"SELECT DISTINCT {day('start_time')}, {day('end_time')} FROM changed "
+        f"WHERE {table.column('start_time')} IS NOT NULL"
+    )
     statements = [
-        f"CREATE TABLE IF NOT EXISTS {notes} (day date NOT NULL, "
+        f"CREATE TABLE IF NOT EXISTS {notes} (first date NOT NULL, last date, "
         "noted_in xid8 NOT NULL DEFAULT pg_current_xact_id(), "
         "noted_at timestamptz NOT NULL DEFAULT now())",
         f"CREATE INDEX IF NOT EXISTS {NOTES}_noted_in ON {notes} (noted_in)",
         # Most statements need not look for old notes.
         f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql "
         f"SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN "
-        f"INSERT INTO {notes} (day) {days}; "
+        f"INSERT INTO {notes} (first, last) {days}; "
         f"IF random() < 0.001 THEN DELETE FROM {notes} WHERE noted_at < now() - interval "
         f"'{int(2 * KEPT.total_seconds())} s'; END IF; RETURN NULL; END $$",
         f"REVOKE ALL ON FUNCTION {function}() FROM PUBLIC",
@@ -140,6 +151,19 @@ def noting_sql(settings: Settings, reader: str | None = None) -> list[str]:
     if reader is not None:
         statements.append(f"GRANT SELECT ON {notes} TO {quote_identifier(reader)}")
     return statements
+
+
+def _reach(
+    settings: Settings, first: dt.date | None, last: dt.date | None
+) -> tuple[dt.date, dt.date]:
+    """The dates on which a row may have an effect; see ``last_moment``."""
+    assert first is not None
+    least = first + dt.timedelta(seconds=longest_open(settings), days=1)
+    return first, least if last is None else max(last, least)
+
+
+def _date(text: str | None) -> dt.date | None:
+    return None if text is None else dt.date.fromisoformat(text)
 
 
 @contextmanager
