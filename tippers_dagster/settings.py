@@ -239,7 +239,7 @@ class Settings(BaseSettings):
         50_000, ge=1, description="maximum number of partitions in a run"
     )
     max_concurrent_runs: int = Field(
-        2, ge=1, description="runs at the same time in this deployment"
+        2, ge=1, description="runs at the same time, besides one of the live chunks"
     )
     min_free_memory_mb: int = Field(
         512, ge=0, description="a run waits while less memory than this is free"
