@@ -164,7 +164,7 @@ def test_failed_partitions_are_counted_and_retried(campus_app: App) -> None:
     engine = warehouse_engine(campus_app.settings)
     for _ in range(campus_app.settings.max_tries):
         level = load_state(campus_app.settings, wanted_grid(campus_app.settings, tree)).derived
-        record_attempts(engine, level, level.stale)
+        record_attempts(engine, level, level.stale, dt.datetime.now(dt.UTC))
     with engine.begin() as connection:
         connection.execute(
             sa.update(attempt).values(requested_at=sa.text("now() - '1 day'::interval"))
