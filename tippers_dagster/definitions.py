@@ -3,6 +3,7 @@
 import dagster as dg
 
 from tippers_dagster.graph.definitions import pipeline_definitions
+from tippers_dagster.housekeeping.assets import housekeeping_definitions
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.platform.dagster.run_workers import fork_run_workers
 from tippers_dagster.retention.assets import retention_definitions
@@ -18,4 +19,5 @@ def defs() -> dg.Definitions:
         occupancy_definitions(settings),
         pipeline_definitions(settings),
         retention_definitions(settings),
+        housekeeping_definitions(settings),
     )

@@ -241,6 +241,15 @@ class Settings(BaseSettings):
     max_concurrent_runs: int = Field(
         2, ge=1, description="runs at the same time, besides one of the live chunks"
     )
+    keep_events_hours: float = Field(
+        3,
+        ge=0,
+        description="how long Dagster keeps events of partitions that have later ones, successful "
+        "runs of occupancy's automation, and ticks that requested nothing",
+    )
+    keep_runs_days: float = Field(
+        30, ge=0, description="how long Dagster and MLflow keep other runs that no result needs"
+    )
     min_free_memory_mb: int = Field(
         512, ge=0, description="a run waits while less memory than this is free"
     )
