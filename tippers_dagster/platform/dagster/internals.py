@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +199,33 @@ def _batched(
     batch, last = generate_event_batch_id(), len(materializations) - 1
     for i, materialization in enumerate(materializations):
         yield materialization, DagsterEventBatchMetadata(batch, i == last)
+
+
+def without_input_versions(assets: Collection[str]) -> None:
+    """Let steps of these assets begin without asking for the data versions of their inputs.
+
+    Dagster records these with a step's outputs, and ours have none. To find them it lists, for each
+    partition of a run, the partitions that it reads: minutes where each reads all spaces of a
+    chunk (docs/dagster_faults.md).
+    """
+    from dagster._core.execution.context.data_version_cache import DataVersionCache
+
+    usual = _original(DataVersionCache.fetch_external_input_asset_version_info)
+
+    @wraps(usual)
+    def fetch(self: DataVersionCache) -> None:
+        keys = {key.to_user_string() for key in self._context.get_output_asset_keys()}
+        if keys and keys.issubset(assets):
+            self.is_external_input_asset_version_info_loaded = True
+        else:
+            usual(self)
+
+    DataVersionCache.fetch_external_input_asset_version_info = fetch  # type: ignore[method-assign]
+
+
+def _original(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What a function of Dagster was before it was wrapped here."""
+    return getattr(function, "__wrapped__", function)
 
 
 # --- storage ------------------------------------------------------------------------------------
