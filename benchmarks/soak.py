@@ -1,9 +1,10 @@
-"""Kills processes of the stack at random moments: ``python -m benchmarks.soak`` (``make soak``).
+"""Disturbs the stack at random moments: ``python -m benchmarks.soak`` (``make soak``).
 
-``tippers up`` runs on a simulated campus, and late sessions keep arriving, so that there is always
-work. At random moments a run, the daemon, the code server or the database is killed with SIGKILL.
-In the end everything must be up to date, and every file of the lake must equal that of a second
-home that computes the same sessions undisturbed.
+``tippers up`` runs on a simulated campus, and sessions keep arriving, changing and disappearing, so
+that there is always work. At random moments a process is killed or paused, all connections are
+lost, the lake's disk is full or its store slow (``faults.py``). In the end everything must be up to
+date, every file of the lake must equal that of a second home that computes the same sessions
+undisturbed, and Dagster must know of every partition what was recorded.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -30,35 +31,44 @@ import psutil
 import psycopg2
 import pyarrow as pa
 import sqlalchemy as sa
+from dagster import AssetKey, DagsterEventType
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.faults import Faults, SlowStore, slow_s3
 from tippers_dagster.campus.source.creation import create_source_schema
 from tippers_dagster.campus.source.load import load_transaction, read_source
 from tippers_dagster.campus.source.schema import EXACT, SESSIONS, SPACES, source_tables
 from tippers_dagster.errors import TippersError
 from tippers_dagster.occupancy.launch import materialize
+from tippers_dagster.occupancy.partitions import partition_key
+from tippers_dagster.occupancy.reporting import DATA_VERSION
 from tippers_dagster.occupancy.runs import ActiveRun, active_runs
+from tippers_dagster.occupancy.state import ASSETS
 from tippers_dagster.occupancy.status import LevelStatus, occupancy_status
-from tippers_dagster.occupancy.tables import source_chunk
+from tippers_dagster.occupancy.tables import (
+    partition_figures,
+    replacing,
+    source_chunk,
+    unreported,
+)
 from tippers_dagster.occupancy.tracking import track_space
 from tippers_dagster.platform.dagster.environment import dagster_instance
 from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.postgres.databases import databases
-from tippers_dagster.platform.postgres.embedded import postmaster_pid
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.simulation import CampusOptions, simulate_campus, write_campus
 
-VICTIMS = ("run", "run", "run", "run", "daemon", "code server", "database")
-"""Mostly runs, which do the work."""
+WEIGHTS = {"run": 6.0, "paused run": 0.5, "paused daemon": 0.5, "paused definitions": 0.5}
+"""How often a fault happens, relative to the others: runs do the work, and pauses take long."""
 
 START = dt.date(2025, 1, 20)
 SETTLE_SECONDS = 600
 OBSERVATION_SECONDS = 5
 """More than observing this whole source takes."""
 
-LATE_SESSIONS = 400
+LATE_SESSIONS, CHANGED_SESSIONS = 400, 20
 
 T = TypeVar("T")
 
@@ -71,20 +81,6 @@ class Deployment:
 
     settings: Settings
     up: psutil.Process
-
-    def victim(self, kind: str) -> psutil.Process | None:
-        """A process of this kind to kill; None when there is none at the moment."""
-        if kind == "database":
-            pid = postmaster_pid(self.settings.home_path)
-            return None if pid is None else psutil.Process(pid)
-        marks = {"run": "tippers: run", "daemon": "dagster._daemon", "code server": "code_server"}
-        found = [p for p in self._children() if marks[kind] in " ".join(_cmdline(p))]
-        return random.choice(found) if found else None
-
-    def _children(self) -> list[psutil.Process]:
-        if not _is_running(self.up):
-            raise SystemExit("`tippers up` has ended; its output is above.")
-        return self.up.children(recursive=True)
 
 
 @contextmanager
@@ -110,22 +106,18 @@ def deployment(settings: Settings) -> Iterator[Deployment]:
         process.wait(60)
 
 
-def _is_running(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-
 def _show(lines: Iterable[str]) -> None:
     for line in lines:
         console.print(f"    {line.rstrip()}", style="dim", markup=False)
 
 
-def use_home(home: Path, device_key: str) -> Settings:
+def use_home(home: Path, device_key: str, lake: Mapping[str, str] | None = None) -> Settings:
     """Settings of a home whose automation reacts at once, and retries killed runs without limit.
 
     Of the shell's, only the dbt project stays: definitions are not computed, but every run loads
     them.
     """
-    ours = [name for name in os.environ if name.startswith(("TIPPERS_", "DAGSTER_"))]
+    ours = [name for name in os.environ if name.startswith(("TIPPERS_", "DAGSTER_", "AWS_"))]
     for name in set(ours) - {"TIPPERS_DBT_PROJECT"}:
         del os.environ[name]
     os.environ |= {
@@ -138,6 +130,8 @@ def use_home(home: Path, device_key: str) -> Settings:
         "TIPPERS_OBSERVE_RECENT_CHUNKS": "1000",
         "TIPPERS_MAX_TRIES": "1000",
         "TIPPERS_RETRY_DELAY_SECONDS": "0",
+        "TIPPERS_ENVIRONMENT_RETRY_SECONDS": "5",
+        **(lake or {}),
     }
     get_settings.cache_clear()
     return get_settings()
@@ -150,33 +144,17 @@ def prepare(settings: Settings, people: int, weeks: int) -> None:
     _track(settings, weeks)
 
 
-def disturb(settings: Settings, running: Deployment, kinds: list[str], weeks: int) -> Counter[str]:
-    """Kill a process of each kind in turn, at a random moment after new sessions arrived."""
-    killed: Counter[str] = Counter()
-    for kind in kinds:
-        while not _kill_one(settings, running, kind, weeks):
-            pass
-        killed[kind] += 1
-        console.print(f"{killed.total():3d} killed: {kind}")
-    return killed
-
-
-def _kill_one(settings: Settings, running: Deployment, kind: str, weeks: int) -> bool:
-    """Kill a process of this kind; returns whether there was one."""
-    _retrying(lambda: _add_late_sessions(settings, weeks))
-    deadline = time.monotonic() + 60
-    process = None
-    while process is None and time.monotonic() < deadline:
-        time.sleep(random.uniform(0.0, 1.0))
-        process = running.victim(kind)
-    if process is None:
-        return False
-    time.sleep(random.uniform(0.0, 3.0))
-    try:
-        process.kill()
-    except psutil.NoSuchProcess:
-        return False  # it has ended meanwhile
-    return True
+def disturb(settings: Settings, faults: Faults, names: list[str], weeks: int) -> Counter[str]:
+    """Let each fault happen in turn, after sessions arrived, changed and disappeared."""
+    happened: Counter[str] = Counter()
+    for name in names:
+        done = False
+        while not done:
+            _retrying(lambda: _change_sessions(settings, weeks))
+            done = _retrying(faults.by_name[name])
+        happened[name] += 1
+        console.print(f"{happened.total():3d} {name}")
+    return happened
 
 
 def settle(settings: Settings) -> list[LevelStatus]:
@@ -241,50 +219,110 @@ def _decoded(table: pa.Table) -> pa.Table:
     return table.cast(pa.schema(fields))
 
 
+def disagreements(settings: Settings) -> list[str]:
+    """Partitions of which Dagster's latest materialization is not what is recorded."""
+    recorded: dict[str, dict[str, str]] = {asset: {} for asset in ASSETS}
+    with warehouse_engine(settings).connect() as connection:
+        for row in connection.execute(sa.select(partition_figures)):
+            key = partition_key(row.asset, row.space, row.chunk)
+            recorded[row.asset][key] = f"{row.output_fingerprint % 2**64:016x}"
+        left = (
+            connection.execute(sa.select(sa.func.count()).select_from(replacing)).scalar_one()
+            + connection.execute(sa.select(sa.func.count()).select_from(unreported)).scalar_one()
+        )
+    found = [f"{left} rows of runs that died"] if left else []
+    with dagster_instance(settings) as instance:
+        for asset, versions in recorded.items():
+            known = instance.event_log_storage.get_latest_tags_by_partition(
+                AssetKey(asset), DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
+            )
+            told = {key: tags[DATA_VERSION] for key, tags in known.items()}
+            found += [f"{asset} {key}" for key in versions if told.get(key) != versions[key]]
+    return found
+
+
 def main() -> int:
     """Run the soak; exit status 0 when nothing was lost."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument(
-        "--victims", help="processes to kill, in this order: run,database,daemon ..."
-    )
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--faults", help="in this order: run,database,paused daemon ...")
+    parser.add_argument("--pause", type=float, default=90.0, help="seconds of a pause")
+    parser.add_argument("--disk", type=Path, help="a small file system, for the lake; it is filled")
+    parser.add_argument("--s3", action="store_true", help="a lake on S3, behind a slow network")
     parser.add_argument("--people", type=int, default=600)
     parser.add_argument("--weeks", type=int, default=6)
-    parser.add_argument("--seed", type=int, default=None, help="seed for moments and victims")
+    parser.add_argument("--seed", type=int, default=None, help="seed for moments and faults")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(10**6)
     random.seed(seed)
     console.print(f"seed {seed}")
-    kinds = random.choices(VICTIMS, k=options.kills)
-    if options.victims:
-        kinds = options.victims.split(",")
-    with tempfile.TemporaryDirectory(prefix="tippers-soak-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="tippers-soak-") as folder,
+        slow_s3() if options.s3 else nullcontext() as store,
+    ):
         began = time.monotonic()
-        settings = use_home(Path(folder) / "disturbed", random.randbytes(32).hex())
+        settings = use_home(
+            Path(folder) / "disturbed", random.randbytes(32).hex(), _lake(options, store)
+        )
         prepare(settings, options.people, options.weeks)
         with deployment(settings) as running:
-            killed = disturb(settings, running, kinds, options.weeks)
+            faults = Faults(settings, running.up, options.pause, options.disk, store)
+            happened = disturb(settings, faults, _chosen(faults, options), options.weeks)
             console.print("settling")
             levels = settle(settings)
+        wrong = disagreements(settings)
         other = undisturbed(settings, Path(folder) / "undisturbed", options.weeks)
         found = differences(settings, other)
-        _report(killed, levels, found, time.monotonic() - began)
-    return 1 if found else 0
+        _report(happened, levels, found, wrong, time.monotonic() - began)
+    return 1 if found or wrong else 0
+
+
+def _lake(options: argparse.Namespace, store: SlowStore | None) -> dict[str, str]:
+    """The settings of the disturbed home's lake."""
+    if store is not None:
+        return {
+            "TIPPERS_LAKE_URL": "s3://soak/lake",
+            "TIPPERS_S3_ENDPOINT_URL": store.address,
+            "AWS_ACCESS_KEY_ID": "soak",
+            "AWS_SECRET_ACCESS_KEY": "soak",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+    return {} if options.disk is None else {"TIPPERS_LAKE_URL": str(options.disk / "lake")}
+
+
+def _chosen(faults: Faults, options: argparse.Namespace) -> list[str]:
+    if options.faults:
+        return options.faults.split(",")
+    names = list(faults.by_name)
+    # Each at least once, if there are rounds for all.
+    more = random.choices(
+        names, [WEIGHTS.get(name, 1.0) for name in names], k=max(0, options.rounds - len(names))
+    )
+    chosen = [*names, *more]
+    random.shuffle(chosen)
+    return chosen[: options.rounds]
 
 
 def _report(
-    killed: Counter[str], levels: list[LevelStatus], found: list[str], seconds: float
+    happened: Counter[str],
+    levels: list[LevelStatus],
+    found: list[str],
+    wrong: list[str],
+    seconds: float,
 ) -> None:
     table = Table("what", "number")
-    for kind, number in sorted(killed.items()):
-        table.add_row(f"killed: {kind}", str(number))
+    for name, number in sorted(happened.items()):
+        table.add_row(name, str(number))
     for level in levels:
         table.add_row(f"up to date: {level.asset}", f"{level.done:,} of {level.wanted:,}")
     table.add_row("files that differ from the undisturbed home", str(len(found)))
+    table.add_row("partitions that Dagster knows otherwise", str(len(wrong)))
     table.add_row("seconds", f"{seconds:.0f}")
     console.print(table)
     for key in found[:10]:
         console.print(f"differs: {key}", style="red")
+    for what in wrong[:10]:
+        console.print(f"not as recorded: {what}", style="red")
 
 
 def _track(settings: Settings, weeks: int) -> None:
@@ -307,8 +345,12 @@ def _rows(settings: Settings, kind: str) -> pa.Table:
     return read_source(settings, f"SELECT * FROM {table.sql}").select(schema.names).cast(schema)
 
 
-def _add_late_sessions(settings: Settings, weeks: int) -> None:
-    """Copy some sessions, shifted by whole minutes: they touch a few spaces in every chunk."""
+def _change_sessions(settings: Settings, weeks: int) -> None:
+    """Copy some sessions, shifted by whole minutes, so that they touch a few spaces in every chunk;
+    make some longer, and delete some.
+    """
+    before = START + dt.timedelta(days=7 * weeks - 1)
+    chosen = "SELECT ctid FROM source.user_ap_trajectory WHERE start_time < %s ORDER BY random()"
     with (
         closing(psycopg2.connect(databases(settings).source)) as connection,
         connection,
@@ -320,7 +362,16 @@ def _add_late_sessions(settings: Settings, weeks: int) -> None:
             "start_time + shift, end_time + shift, space_id FROM (SELECT *, "
             "floor(random() * 50) * interval '1 minute' AS shift FROM source.user_ap_trajectory "
             "WHERE start_time < %s ORDER BY random() LIMIT %s) AS chosen",
-            (START + dt.timedelta(days=7 * weeks - 1), LATE_SESSIONS),
+            (before, LATE_SESSIONS),
+        )
+        cursor.execute(
+            "UPDATE source.user_ap_trajectory SET end_time = end_time + interval '5 minutes' "
+            f"WHERE ctid IN ({chosen} LIMIT %s)",
+            (before, CHANGED_SESSIONS),
+        )
+        cursor.execute(
+            f"DELETE FROM source.user_ap_trajectory WHERE ctid IN ({chosen} LIMIT %s)",
+            (before, CHANGED_SESSIONS),
         )
 
 
@@ -342,13 +393,6 @@ def _retrying(action: Callable[[], T], seconds: float = 60) -> T:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
-
-
-def _cmdline(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return []
 
 
 def free_port() -> int:

@@ -14,12 +14,14 @@ import pytest
 
 from tests.sql.definitions import bare_project
 
+FAULTS = "run,database,daemon,definitions,paused definitions,connections"
+
 
 @pytest.mark.slow
 @pytest.mark.skipif("TIPPERS_TEST_SOAK" not in os.environ, reason="set TIPPERS_TEST_SOAK=1")
 def test_what_is_killed_at_random_ends_as_if_undisturbed(tmp_path: Path) -> None:
     project = bare_project(tmp_path / "project")
-    options = ["--victims", "run,database,daemon", "--people", "60", "--weeks", "2", "--seed", "1"]
+    options = ["--faults", FAULTS, "--pause", "20", "--people", "60", "--weeks", "2", "--seed", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.soak", *options],
         env={**os.environ, "TIPPERS_DBT_PROJECT": str(project)},
