@@ -201,7 +201,7 @@ def _materialize(context: dg.AssetExecutionContext, asset: str) -> Iterator[dg.A
     """
     requested_at = context.run.tags.get(ONWARD_TAG)
     following = ASSETS[ASSETS.index(asset) :]
-    failed: list[Outcome] = []
+    outcomes: list[Outcome] = []
     for level in (asset,) if requested_at is None else following:
         outcome = _compute(context, level, requested_at)
         report_computed(context, get_settings(), outcome)
@@ -213,9 +213,9 @@ def _materialize(context: dg.AssetExecutionContext, asset: str) -> Iterator[dg.A
         if requested_at is None and outcome.computed:
             told = describe_run(get_settings(), outcome)
             context.log_event(dg.AssetObservation(level, metadata=told))
-        if outcome.failed:
-            failed.append(outcome)
-    if failed:
+        outcomes.append(outcome)
+    context.log.info("; ".join(_summary(outcome) for outcome in outcomes))
+    if failed := [outcome for outcome in outcomes if outcome.failed]:
         _fail(failed)
 
 
@@ -234,15 +234,17 @@ def _compute(context: dg.AssetExecutionContext, asset: str, requested_at: str | 
             keys = [split_key(asset, key) for key in context.partition_keys]
             outcome = compute(settings, asset, keys, run_id, stale_only=stale_only)
         _excuse(settings, asset, outcome.failed)
-    if outcome.computed or requested_at is None:
-        context.log.info(
-            f"Partitions of {asset} computed: {outcome.computed}, in {outcome.seconds:.1f} s; "
-            f"already up to date: {outcome.skipped}; failed chunks: {len(outcome.failed)}."
-        )
     if outcome.computed:
         engine = warehouse_engine(settings)
         record_duration(engine, run_id, asset, outcome.computed, outcome.seconds)
     return outcome
+
+
+def _summary(outcome: Outcome) -> str:
+    return (
+        f"{outcome.asset}: {outcome.computed} partitions in {outcome.seconds:.1f} s, "
+        f"{outcome.skipped} already up to date, {len(outcome.failed)} chunks failed"
+    )
 
 
 def _chunks(context: dg.AssetExecutionContext) -> list[str]:

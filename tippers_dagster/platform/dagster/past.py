@@ -43,8 +43,8 @@ _OLD_RUNS = """
 _EVENTS_OF_RUNS = """
     SELECT id FROM event_logs e
     WHERE e.run_id = ANY(%(runs)s)
-      AND NOT (e.dagster_event_type IN ('ASSET_MATERIALIZATION', 'ASSET_OBSERVATION')
-        AND NOT EXISTS (SELECT FROM event_logs n WHERE n.asset_key = e.asset_key
+      AND (coalesce(e.dagster_event_type, '') NOT IN ('ASSET_MATERIALIZATION', 'ASSET_OBSERVATION')
+        OR EXISTS (SELECT FROM event_logs n WHERE n.asset_key = e.asset_key
           AND n.dagster_event_type = e.dagster_event_type
           AND n.partition IS NOT DISTINCT FROM e.partition AND n.id > e.id))
       AND NOT EXISTS (SELECT FROM asset_check_executions c
