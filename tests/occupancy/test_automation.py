@@ -18,7 +18,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from tests.occupancy import campus
 from tests.occupancy.campus import Seen, change, look_again, stale
 from tippers_dagster.automation.orphaned_runs import failure_reason
-from tippers_dagster.occupancy import assets, automation
+from tippers_dagster.occupancy import assets, automation, snapshot
 from tippers_dagster.occupancy.counting import Counter as Counter_
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.partitions import split_key
@@ -502,8 +502,6 @@ def test_partitions_added_by_another_process_during_a_tick(
     deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`tippers track` just between a tick's reading of the grid and of Dagster's keys."""
-    from tippers_dagster.occupancy import snapshot
-
     auto = deployment()
     small(auto)
     original = snapshot.load_state
@@ -541,6 +539,26 @@ def test_runs_per_tick_are_bounded(deployment: Callable[..., Automation]) -> Non
     for request in [*first, *second]:
         assert auto.run(request).success
     assert stale(auto.settings) == {}
+
+
+def test_of_many_stale_partitions_one_of_each_chunk_is_named(
+    deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster makes a request of each that is: minutes for a hundred thousand."""
+    auto = deployment(retry_delay_seconds=0)
+    small(auto)
+    auto.until_quiet()
+    monkeypatch.setattr(snapshot, "MAX_NAMED", 5)
+    again = "DELETE FROM tippers.partition_figures WHERE asset = 'source_occupancy'"
+    change(auto.settings, again)
+    (request,) = auto.requests()
+    assert len({space for space, _ in cells(request, auto.instance)}) == 1
+    assert materialized(auto, auto.run(request)) == {SOURCE: 36}
+    assert auto.until_quiet() == []
+    # A chunk that has failed is on its own, whichever of its partitions is named.
+    change(auto.settings, again)
+    assert len(auto.requests()) == 1
+    assert [len(cells(request, auto.instance)) for request in auto.requests()] == [1, 1, 1]
 
 
 def test_live_chunks_have_a_run_of_their_own(

@@ -47,10 +47,12 @@ class _SnapshotCondition(dg.AutomationCondition):
             raise TippersError("Only this code location's own sensors evaluate its conditions.")
         found = snapshot.where(self.state, "/".join(context.key.path))
         candidates = context.candidate_subset
-        if isinstance(found, set):
+        if found is True or candidates.is_empty:
+            true = candidates
+        elif found:
             true = candidates.compute_intersection_with_partition_keys(found)
         else:
-            true = candidates if found else context.get_empty_subset()
+            true = context.get_empty_subset()
         return dg.AutomationResult(context, true)
 
 

@@ -73,7 +73,8 @@ class PackedSensor(SnapshotSensor):
         seen = _idle.wait_for_change(settings, context.instance)
         if seen is None:
             return skipped_tick(context, "Nothing changed.")
-        if missing := report_missing(settings, context.instance):
+        missing = report_missing(settings, context.instance)
+        if missing:
             context.log.info(f"Materializations reported that Dagster lacked: {missing}.")
         snapshot = Snapshot.take(context.instance)
         data = self.evaluated(context, snapshot)
@@ -82,7 +83,7 @@ class PackedSensor(SnapshotSensor):
             # nothing is lost, the next tick requests them again.
             return skipped_tick(context, "The tracked partitions changed during this tick.")
         requests = pack_requests(snapshot, data.run_requests or [])
-        _idle.remember(seen, quiet=not requests and not _retries_due(snapshot))
+        _idle.remember(seen, quiet=not (requests or missing or _retries_due(snapshot)))
         return tick_result(
             run_requests=requests,
             skip_message=None if requests else UP_TO_DATE,
@@ -170,7 +171,7 @@ class _Chunks:
             sizes += level.stale[order].sum(axis=0)
             if (mask := wanted.get(level.asset)) is not None:
                 starts[mask.any(axis=0)] = i
-                retried |= (mask & (level.tries[order] > 0)).any(axis=0)
+                retried |= (snapshot.due(level) & (level.tries > 0))[order].any(axis=0)
         everything = sum(level.stale.shape[0] for level in snapshot.state.levels)
         # What new sessions make stale is not known before they are read.
         sizes[starts == ASSETS.index(SESSIONS)] = everything

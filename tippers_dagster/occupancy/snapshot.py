@@ -14,6 +14,10 @@ from tippers_dagster.occupancy.runs import ActiveRun, active_runs
 from tippers_dagster.occupancy.state import Level, State, load_state
 from tippers_dagster.settings import Settings, get_settings
 
+MAX_NAMED = 2_000
+"""Of more stale partitions of an asset than this, only one in each chunk is named to Dagster, which
+makes a run request of each: a run of automation computes all that are stale in its chunks."""
+
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
@@ -61,12 +65,24 @@ class Snapshot:
         mask = self._mask(state, level)
         return True if mask.all() else set(self.names[asset][mask])
 
+    def due(self, level: Level) -> np.ndarray:
+        """bool [spaces, chunks]: automation may request it now."""
+        busy, held = self.being_computed(level), level.held_back(self.settings)
+        due: np.ndarray = level.stale & level.computable & ~busy & ~held
+        return due
+
     def _mask(self, state: str, level: Level) -> np.ndarray:
         """bool [spaces, chunks]."""
         if state == "being_computed":
             return self.being_computed(level)
         if state == "held_back":
             return level.held_back(self.settings)
+        if state == "stale" and level.stale.sum() > MAX_NAMED:
+            due = self.due(level)
+            first = due.argmax(axis=0), np.arange(due.shape[1])
+            named = np.zeros_like(due)
+            named[first] = due[first]
+            return named
         found = {"stale": level.stale, "ready": level.computable, "sealed": level.sealed}[state]
         return np.broadcast_to(found, level.stale.shape)
 
