@@ -83,7 +83,7 @@ def reading(**changes: Any) -> Reading:
         "queue": queue(),
         "rejects": Rejects(0, 0, 0),
         "database": database(),
-        "retention": Retention(True, 7200.0, 12, 3),
+        "retention": Retention(True, 7200.0, 0, 12, 3),
         "disk": Disk(80 << 30, 200 << 30),
         "storage": Storage({"warehouse": 3 << 30, "dagster": 1 << 30}, {"tippers": 2 << 30}),
         "lake": {"sessions": Folder(52, 4 << 30), "presence": Folder(52, 1 << 30)},

@@ -90,7 +90,11 @@ def test_a_stack_that_is_down_while_there_is_work() -> None:
             "50% of the newest rows of the source were rejected.",
         ),
         (
-            {"retention": Retention(True, 200_000.0, 1, 0)},
+            {"retention": Retention(True, 60.0, 2, 1, 0)},
+            "The presence of 2 old chunks could not be deleted.",
+        ),
+        (
+            {"retention": Retention(True, 200_000.0, 0, 1, 0)},
             "Old presence was last deleted 2 days ago.",
         ),
     ],

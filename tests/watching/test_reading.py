@@ -28,10 +28,13 @@ from tippers_dagster.platform.locks import keeper
 from tippers_dagster.platform.locks.locks import advisory_locks
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
+from tippers_dagster.retention.assets import KEY as RETENTION
+from tippers_dagster.retention.assets import NOTHING_HELD
 from tippers_dagster.settings import Settings, get_settings
 from tippers_dagster.watching import reading as module
-from tippers_dagster.watching.figures import Database, Reading
+from tippers_dagster.watching.figures import Database, Reading, Retention
 from tippers_dagster.watching.occupancy import read_occupancy_figures
+from tippers_dagster.watching.queue import read_retention
 from tippers_dagster.watching.reading import Reader, reader
 from tippers_dagster.watching.server import exposition
 
@@ -251,3 +254,22 @@ def test_a_database_that_does_not_answer(
     assert found.rejects is not None, "the warehouse answers"
     assert "hunter2" not in caplog.text
     assert "tippers_up 0.0" in exposition(found)[0].decode()
+
+
+def test_what_became_of_retention(live: Settings) -> None:
+    settings = live.model_copy(update={"presence_days": 1})
+    with dagster_instance(live) as instance:
+        assert read_retention(settings, instance) == Retention(True, None, 0, 0, 0)
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=RETENTION,
+                check_name=NOTHING_HELD,
+                passed=False,
+                metadata={"held_back": {"2025-01-06": "why", "2025-01-13": "why"}},
+            )
+        )
+        instance.report_runless_asset_event(dg.AssetMaterialization(RETENTION))
+        found = read_retention(settings, instance)
+    assert found.held_back == 2
+    assert found.success_age is not None
+    assert found.success_age < 60

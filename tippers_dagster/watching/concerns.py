@@ -45,7 +45,7 @@ def concerns(reading: Reading, settings: Settings, last_failure: str = "") -> li
     return [
         *_unread(reading),
         *_services(reading),
-        *_counts(reading, last_failure),
+        *_counts(reading, settings, last_failure),
         *_definitions(reading),
         *_runs(reading),
         *_database(reading),
@@ -85,7 +85,7 @@ def _behind(reading: Reading) -> str:
     return ", ".join(counted(number, noun) for number, noun in found if number)
 
 
-def _counts(reading: Reading, last_failure: str) -> Iterator[Concern]:
+def _counts(reading: Reading, settings: Settings, last_failure: str) -> Iterator[Concern]:
     if reading.occupancy is None:
         return
     for level in reading.occupancy.levels:
@@ -106,7 +106,8 @@ def _counts(reading: Reading, last_failure: str) -> Iterator[Concern]:
             f"last computed {lasting(age)} ago.",
             "See the runs in Dagster, and `tippers occupancy status`.",
         )
-    if newest.observed_age is not None and newest.observed_age >= LATE_CHECK_SECONDS:
+    late = max(LATE_CHECK_SECONDS, 3 * settings.observe_recent_seconds)
+    if newest.observed_age is not None and newest.observed_age >= late:
         yield Concern(
             f"The source was last checked for new rows {lasting(newest.observed_age)} ago.",
             "See the sensor session_source_observer in Dagster, or start `tippers up`.",
@@ -180,7 +181,14 @@ def _rejects(reading: Reading, settings: Settings) -> Iterator[Concern]:
 
 def _retention(reading: Reading) -> Iterator[Concern]:
     found = reading.retention
-    if found is None or not found.on or not reading.services:
+    if found is None or not found.on:
+        return
+    if found.held_back:
+        yield Concern(
+            f"The presence of {counted(found.held_back, 'old chunk')} could not be deleted.",
+            "`tippers retention status` says why.",
+        )
+    if not reading.services:
         return
     if found.success_age is not None and found.success_age >= LATE_RETENTION_SECONDS:
         yield Concern(

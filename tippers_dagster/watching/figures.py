@@ -194,6 +194,8 @@ class Retention:
     ----------
     success_age
         Since it last succeeded in Dagster; None: never.
+    held_back
+        Chunks that it could not delete when it last ran in Dagster.
     sealed
         Chunks of which only counts are kept.
     late_rows
@@ -202,6 +204,7 @@ class Retention:
 
     on: bool
     success_age: float | None
+    held_back: int
     sealed: int
     late_rows: int
 

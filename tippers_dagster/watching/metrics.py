@@ -370,6 +370,11 @@ METRICS = (
         unit=SECONDS,
     ),
     Metric(
+        "retention_held_back_chunks",
+        "Old chunks whose presence could not be deleted when retention last ran in Dagster.",
+        lambda r: _one(r.retention.held_back if r.retention else None),
+    ),
+    Metric(
         "sealed_chunks",
         "Chunks of which only counts are kept.",
         lambda r: _one(r.retention.sealed if r.retention else None),

@@ -17,6 +17,7 @@ from tippers_dagster.platform.dagster.internals import heartbeat_ages
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.retention.assets import KEY as RETENTION
+from tippers_dagster.retention.assets import NOTHING_HELD
 from tippers_dagster.settings import Settings
 from tippers_dagster.watching.figures import Queue, Retention
 
@@ -65,9 +66,22 @@ def read_retention(settings: Settings, instance: dg.DagsterInstance) -> Retentio
     return Retention(
         on=settings.presence_days is not None,
         success_age=None if event is None else max(0.0, now - event.timestamp),
+        held_back=_held_back(instance),
         sealed=sealed,
         late_rows=int(late),
     )
+
+
+def _held_back(instance: dg.DagsterInstance) -> int:
+    """By the check of the last time; 0 if there was none."""
+    check = instance.get_latest_asset_check_evaluation_record(
+        dg.AssetCheckKey(RETENTION, NOTHING_HELD)
+    )
+    event = None if check is None or check.event is None else check.event.dagster_event
+    if event is None or event.event_type is not dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        return 0
+    held = event.asset_check_evaluation_data.metadata["held_back"].value
+    return len(held) if isinstance(held, dict) else 0
 
 
 def last_failure(settings: Settings, instance: dg.DagsterInstance) -> str:
