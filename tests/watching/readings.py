@@ -23,7 +23,7 @@ from tippers_dagster.watching.figures import (
 )
 
 AT = dt.datetime(2026, 3, 4, 17, 30, tzinfo=dt.UTC)
-NEWEST = Newest("2026-03-02", True, 12.0, 5.0, 70_000, 0, 0.01)
+NEWEST = Newest("2026-03-02", True, 12.0, 5.0, 70_000, 0, 0.0, 0.01)
 
 
 def level(asset: str, wanted: int, *, stale: int = 0, failed: int = 0) -> LevelStatus:

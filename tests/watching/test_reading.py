@@ -65,6 +65,12 @@ def numbers(found: Reading) -> dict[str, tuple[int, ...]]:
     return {level.asset: level.numbers for level in found.occupancy.levels}
 
 
+def behind_of(found: Reading) -> float:
+    assert found.occupancy is not None
+    assert found.occupancy.newest is not None
+    return found.occupancy.newest.behind
+
+
 def test_a_fresh_home(bare: Settings) -> None:
     with reader(bare) as source:
         found = read(source)
@@ -119,8 +125,16 @@ def test_counts_grow_old_and_become_stale(
     found = read(source)
     assert found.occupancy is not None
     assert found.occupancy.newest is not None
-    assert found.occupancy.newest.unfinished == 1, "its sessions"
-    assert numbers(found)["sessions"][3] >= 1
+    newest = found.occupancy.newest
+    assert (newest.unfinished, newest.behind) == (1, 0), "its sessions, just now"
+    level = campus.state(live).sessions
+    record_attempts(warehouse_engine(live), level, level.stale)
+    behind = behind_of(read(source))
+    assert 0 < behind < 30, "since they were requested"
+    campus.compute_level(live, "sessions")
+    assert 0 < behind_of(read(source)) < 30, "since they were computed"
+    campus.compute_all(live)
+    assert behind_of(read(source)) == 0
 
 
 def test_a_reading_changes_nothing(live: Settings, source: Reader) -> None:

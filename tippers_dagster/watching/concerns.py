@@ -11,7 +11,7 @@ from tippers_dagster.watching.figures import Reading
 from tippers_dagster.watching.words import lasting, size
 
 LATE_COUNTS_SECONDS = 600
-"""Counts of the present time are out of date, and none were computed for so long."""
+"""Counts of the present time are out of date for so long."""
 
 LATE_CHECK_SECONDS = 900
 """The source's newest rows were not checked for so long."""
@@ -99,11 +99,10 @@ def _counts(reading: Reading, settings: Settings, last_failure: str) -> Iterator
     newest = reading.occupancy.newest
     if newest is None or not newest.live:
         return
-    age = newest.counts_age
-    if newest.unfinished and age is not None and age >= LATE_COUNTS_SECONDS:
+    if newest.behind >= LATE_COUNTS_SECONDS:
         yield Concern(
-            f"The counts of now are late: {counted(newest.unfinished, 'partition')} out of date, "
-            f"last computed {lasting(age)} ago.",
+            f"The counts of now are late: {counted(newest.unfinished, 'partition')} out of date "
+            f"for {lasting(newest.behind)}.",
             "See the runs in Dagster, and `tippers occupancy status`.",
         )
     late = max(LATE_CHECK_SECONDS, 3 * settings.observe_recent_seconds)

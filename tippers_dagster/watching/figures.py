@@ -29,6 +29,8 @@ class Newest:
         Rows in the source when last checked.
     unfinished
         Partitions of the chunk's sessions and counts that are not up to date.
+    behind
+        How long, at least, they have not been; 0 if all are up to date, or a change was just seen.
     rejected_share
         Of the rows read, those rejected; None while its sessions are not computed.
     """
@@ -39,6 +41,7 @@ class Newest:
     observed_age: float | None
     rows: int | None
     unfinished: int
+    behind: float = 0.0
     rejected_share: float | None = None
 
 

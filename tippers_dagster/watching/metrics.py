@@ -179,6 +179,13 @@ METRICS = (
         _of_newest(lambda newest: newest.unfinished),
     ),
     Metric(
+        "newest_behind_seconds",
+        "How long, at least, they have been out of date; 0: they are not, or a change was just "
+        "seen.",
+        _of_newest(lambda newest: newest.behind),
+        unit=SECONDS,
+    ),
+    Metric(
         "observation_age_seconds",
         "Time since the source's rows of the newest chunk were last checked.",
         _of_newest(lambda newest: newest.observed_age),

@@ -63,12 +63,26 @@ def _newest(connection: sa.Connection, settings: Settings, state: State) -> Newe
         )
     ).first()
     total = 0 if read is None else read.rows + read.rejected
+    unfinished = sum(int(level.stale[:, column].sum()) for level in state.counting)
     return Newest(
         chunk,
         live=chunk == present,
         counts_age=max(0.0, now.timestamp() - computed / 1e6) if computed else None,
         observed_age=None if seen is None else max(0.0, (now - seen.observed_at).total_seconds()),
         rows=None if seen is None else seen.rows,
-        unfinished=sum(int(level.stale[:, column].sum()) for level in state.counting),
+        unfinished=unfinished,
+        behind=_behind(state, column) if unfinished else 0.0,
         rejected_share=read.rejected / total if read is not None and total else None,
     )
+
+
+def _behind(state: State, column: int) -> float:
+    """How long counts of a chunk have waited: for its sessions since these were last requested,
+    else since these were computed.
+    """
+    sessions = state.sessions
+    if not sessions.stale[0, column]:
+        return max(0.0, sessions.now - int(sessions.recorded_at[0, column]) / 1e6)
+    if not sessions.tries[0, column]:
+        return 0.0
+    return max(0.0, sessions.now - float(sessions.requested_at[0, column]))
