@@ -308,6 +308,15 @@ class Settings(BaseSettings):
         "viewer", description="role of users who log in without one"
     )
     mlflow_port: int = Field(5000, description="port of the local MLflow server")
+    metrics_port: int | None = Field(
+        None,
+        description="port of the metrics; unset: 9765, and `tippers up` does not serve them",
+    )
+    metrics_public_url: str | None = Field(
+        None,
+        pattern=_URL,
+        description="URL of the metrics, if Prometheus reaches them by another host name",
+    )
 
     def __hash__(self) -> int:
         # Dict fields are not hashable. Equal settings have equal homes: enough for caches.

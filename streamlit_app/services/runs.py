@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamlit_app.services.app import App
 from tippers_dagster.access.model import Role
+from tippers_dagster.automation.failures import failure_reason
 from tippers_dagster.automation.state import forget_failures
 from tippers_dagster.errors import BadInput
 from tippers_dagster.graph.start import BY_TAG, start_run, stop_run
@@ -190,7 +191,7 @@ def details(app: App, run_id: str) -> Details:
     found = app.instance.get_records_for_run(run_id, limit=_LOG_ENTRIES, ascending=False)
     entries = [record.event_log_entry for record in reversed(found.records)]
     run = _run(record)
-    reason = _reason(app, run_id) if run.state == "failed" else ""
+    reason = failure_reason(app.settings, app.instance, run_id) if run.state == "failed" else ""
     return Details(run, steps, reason, [_line(app, entry) for entry in entries])
 
 
@@ -277,31 +278,6 @@ def _searched(run: Run) -> str:
 
 def _time(seconds: float | None) -> dt.datetime | None:
     return None if seconds is None else dt.datetime.fromtimestamp(seconds, dt.UTC)
-
-
-def _reason(app: App, run_id: str) -> str:
-    """The messages of failed steps, else of the run itself."""
-    from dagster import DagsterEventType
-
-    kinds = {DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}
-    found = app.instance.get_records_for_run(run_id, of_type=kinds, limit=20)
-    entries = [record.event_log_entry for record in found.records]
-    steps = [e for e in entries if e.get_dagster_event().is_step_failure]
-    return "\n".join(_failure(app, entry) for entry in (steps or entries)[:3])
-
-
-def _failure(app: App, entry: EventLogEntry) -> str:
-    event = entry.get_dagster_event()
-    message = entry.user_message or entry.message
-    if event.is_step_failure:
-        data = event.step_failure_data
-        described = data.user_failure_data.description if data.user_failure_data else None
-        cause = data.error
-        while cause is not None and cause.cause is not None:
-            cause = cause.cause
-        reason = described or (cause.message if cause is not None else message)
-        message = f"{entry.step_key}: {reason.strip()}"
-    return redact(message, app.settings)
 
 
 def _line(app: App, entry: EventLogEntry) -> LogLine:

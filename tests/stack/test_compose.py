@@ -25,9 +25,9 @@ ONE_SHOT = {"bucket", "database"}
 
 def test_all_services_exist() -> None:
     expected = {"postgres", "minio", "code", "web", "daemon", "mlflow", "streamlit", *ONE_SHOT}
-    assert set(SERVICES) == expected | {"dask", "dask-worker"}
+    assert set(SERVICES) == expected | {"dask", "dask-worker", "metrics"}
     on_demand = {name for name, service in SERVICES.items() if "profiles" in service}
-    assert on_demand == {"dask", "dask-worker"}
+    assert on_demand == {"dask", "dask-worker", "metrics"}
 
 
 @pytest.mark.parametrize("name", SERVICES)

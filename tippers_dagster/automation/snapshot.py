@@ -106,6 +106,22 @@ class Snapshot:
         """
         running = being_computed(instance, {node.name for node in nodes})
         tokens = check_sources(settings, nodes, at_once=check_sources_now)
+        return cls._taken(settings, nodes, running, tokens)
+
+    @classmethod
+    def look(cls, settings: Settings, instance: DagsterInstance, nodes: Sequence[Node]) -> Snapshot:
+        """The same without a check of the sources: as they were when last checked."""
+        running = being_computed(instance, {node.name for node in nodes})
+        return cls._taken(settings, nodes, running, check_sources(settings, ()))
+
+    @classmethod
+    def _taken(
+        cls,
+        settings: Settings,
+        nodes: Sequence[Node],
+        running: Mapping[str, str],
+        tokens: Mapping[str, str],
+    ) -> Snapshot:
         states = load_states(settings)
         wanted = {"/".join(k): v for k, v in wanted_versions(nodes, tokens).items()}
         now = dt.datetime.now(dt.UTC)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tippers_dagster.campus.spaces.tracking import wanted_grid
 from tippers_dagster.campus.spaces.tree import load_tree
-from tippers_dagster.occupancy.partitions import dagster_keys
+from tippers_dagster.occupancy.partitions import dagster_keys, partition_key
 from tippers_dagster.occupancy.runs import active_runs
 from tippers_dagster.occupancy.snapshot import Snapshot
 from tippers_dagster.occupancy.state import load_state
@@ -54,10 +54,15 @@ def look(settings: Settings, instance: DagsterInstance) -> list[LevelStatus]:
 
     Partitions that are not in Dagster yet count as stale.
     """
+    return level_statuses(snapshot_as_it_is(settings, instance))
+
+
+def snapshot_as_it_is(settings: Settings, instance: DagsterInstance) -> Snapshot:
+    """A snapshot whose partitions in Dagster may differ from the tracked ones."""
     runs = active_runs(instance)
     grid = wanted_grid(settings, load_tree(settings))
     keys = dagster_keys(instance)
-    return level_statuses(Snapshot(settings, runs, load_state(settings, grid), keys))
+    return Snapshot(settings, runs, load_state(settings, grid), keys)
 
 
 def level_statuses(snapshot: Snapshot) -> list[LevelStatus]:
@@ -68,7 +73,7 @@ def level_statuses(snapshot: Snapshot) -> list[LevelStatus]:
         running = level.stale & snapshot.being_computed(level)
         failed = level.failed_for_good(settings) & ~running
         rows, columns = np.nonzero(failed)
-        names = snapshot.names[level.asset][rows[:MAX_EXAMPLES], columns[:MAX_EXAMPLES]]
+        examples = zip(rows[:MAX_EXAMPLES], columns[:MAX_EXAMPLES], strict=True)
         found.append(
             LevelStatus(
                 level.asset,
@@ -77,7 +82,10 @@ def level_statuses(snapshot: Snapshot) -> list[LevelStatus]:
                 running=int(running.sum()),
                 stale=int((level.stale & ~running & ~failed).sum()),
                 failed=int(failed.sum()),
-                failed_examples=names.tolist(),
+                failed_examples=[
+                    partition_key(level.asset, level.spaces[row], level.chunks[column])
+                    for row, column in examples
+                ],
                 sealed=int(level.sealed.sum()) * len(level.spaces),
             )
         )

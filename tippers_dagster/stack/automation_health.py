@@ -25,17 +25,24 @@ def automation_problems(settings: Settings, seconds: float = ANSWER_SECONDS) -> 
     Also empty when no stack of this deployment is known to run. Each service has ``seconds`` to
     answer.
     """
+    found = automation_services(settings, seconds)
+    return {name: trouble.why for name, trouble in found.items() if trouble is not None}
+
+
+def automation_services(
+    settings: Settings, seconds: float = ANSWER_SECONDS
+) -> dict[str, Trouble | None]:
+    """The same for all services; those that work have no trouble."""
     address = web_address(settings)
     if address is None:
         return {}
-    found = {
+    return {
         "code server": code_server_trouble(
             settings.code_server_host, settings.code_server_port, seconds
         ),
         "daemon": _late(settings),
         "web server": web_trouble(f"{address.rstrip('/')}/server_info", seconds),
     }
-    return {name: trouble.why for name, trouble in found.items() if trouble is not None}
 
 
 def _late(settings: Settings) -> Trouble | None:

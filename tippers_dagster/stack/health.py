@@ -62,10 +62,13 @@ def _call_failed(error: Any, host: str, port: int, seconds: float) -> Trouble:
     return Trouble(f"The process that loads the definitions fails: {details[:200]}", sure=True)
 
 
-def web_trouble(address: str, seconds: float = ANSWER_SECONDS) -> Trouble | None:
+def web_trouble(
+    address: str, seconds: float = ANSWER_SECONDS, method: str = "GET"
+) -> Trouble | None:
     """What is wrong with a web server, which should answer with a success status."""
+    request = urllib.request.Request(address, method=method)
     try:
-        with urllib.request.urlopen(address, timeout=seconds) as answer:
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
             answer.read(1)
     except urllib.error.HTTPError as error:
         return Trouble(f"{address} answers with status {error.code}.")

@@ -27,6 +27,8 @@ from tippers_dagster.stack.health import (
 )
 
 HOST = "127.0.0.1"
+METRICS_PORT = 9765
+"""The port of `tippers metrics`, unless one is set."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,10 @@ def stack_services(settings: Settings) -> list[list[Service]]:
 
     The web server and the daemon look for the code server only when they start, so it comes first.
     """
-    mlflow = _mlflow(settings)
     others = [_web_server(settings), _daemon(settings), _app(settings)]
-    return [[_code_server(settings)], [*others, mlflow] if mlflow else others]
+    optional = [_mlflow(settings), _metrics(settings)]
+    others += [service for service in optional if service is not None]
+    return [[_code_server(settings)], others]
 
 
 def _code_server(settings: Settings) -> Service:
@@ -124,11 +127,17 @@ def _local_host(host: str) -> str:
     return HOST if host in ("0.0.0.0", "::") else host
 
 
-def _mlflow(settings: Settings) -> Service | None:
-    storage = databases(settings).mlflow
-    if settings.mlflow_url is not None or storage is None or find_spec("mlflow") is None:
+def mlflow_address(settings: Settings) -> str | None:
+    """The URL, on this machine, of the MLflow server that ``tippers up`` starts, if it does."""
+    if settings.mlflow_url is not None or databases(settings).mlflow is None:
         return None
-    address = f"http://{HOST}:{settings.mlflow_port}"
+    return None if find_spec("mlflow") is None else f"http://{HOST}:{settings.mlflow_port}"
+
+
+def _mlflow(settings: Settings) -> Service | None:
+    storage, address = databases(settings).mlflow, mlflow_address(settings)
+    if storage is None or address is None:
+        return None
     lake = settings.lake_url or str(settings.home_path / "lake")
     return Service(
         name="mlflow",
@@ -145,6 +154,27 @@ def _mlflow(settings: Settings) -> Service | None:
         trouble=lambda started: web_trouble(f"{address}/health"),
         port=settings.mlflow_port,
         port_setting="TIPPERS_MLFLOW_PORT",
+    )
+
+
+def metrics_port(settings: Settings) -> int:
+    """The port of the metrics."""
+    return METRICS_PORT if settings.metrics_port is None else settings.metrics_port
+
+
+def _metrics(settings: Settings) -> Service | None:
+    if settings.metrics_port is None:
+        return None
+    address = f"http://{HOST}:{settings.metrics_port}/metrics"
+    # To answer HEAD it reads nothing.
+    return Service(
+        name="metrics",
+        command=(sys.executable, "-m", "tippers_dagster.cli", "metrics"),
+        address=address,
+        ready=lambda started: web_trouble(address, method="HEAD") is None,
+        trouble=lambda started: web_trouble(address, method="HEAD"),
+        port=settings.metrics_port,
+        port_setting="TIPPERS_METRICS_PORT",
     )
 
 

@@ -102,9 +102,11 @@ def test_a_truncated_file_is_named(lake: Lake) -> None:
 def test_list_exists_delete(lake: Lake) -> None:
     keys = ["x/1/a.parquet", "x/1/b.parquet", "x/10/a.parquet", "y.parquet"]
     assert lake.list() == []
+    assert list(lake.sizes()) == []
     for key in keys:
         lake.write_table(key, small())
     assert lake.list() == sorted(keys)
+    assert dict(lake.sizes()) == {key: len(lake.read_bytes(key)) for key in keys}
     assert lake.list("x/1/") == keys[:2]
     assert lake.list("none/") == []
     assert lake.exists("x/1/b.parquet")

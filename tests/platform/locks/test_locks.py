@@ -157,6 +157,37 @@ def test_a_process_that_waits_for_locks_survives_a_restart(
     assert second.answer() == "hold"
 
 
+def test_others_see_who_waits_for_locks_and_since_when(
+    home: Path, settings: Settings, holder: Callable[[], Holder]
+) -> None:
+    def waiting() -> list[int]:
+        """Since when (Unix seconds)."""
+        query = sa.text(
+            "SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted "
+            "AND objsubid = 2 AND classid = :key ORDER BY 1"
+        )
+        with warehouse_engine(settings).connect() as connection:
+            return list(connection.scalars(query, {"key": keeper.WAITING}))
+
+    first, second, third = holder(), holder(), holder()
+    assert first("hold a") == "hold"
+    assert waiting() == []
+    began = int(time.time())
+    second.send("hold a")
+    until(lambda: len(waiting()) == 1, 5)
+    stop_server(home)
+    start_embedded(home)
+    until(lambda: len(waiting()) == 1, 10)
+    assert began <= waiting()[0] <= began + 2, "the wait began before the restart"
+    third.send("hold a")
+    until(lambda: len(waiting()) == 2, 5)
+    third.process.kill()
+    until(lambda: len(waiting()) == 1, 5)
+    assert first("free") == "free"
+    assert second.answer() == "hold"
+    assert waiting() == []
+
+
 def test_releasing_locks_never_fails(home: Path, settings: Settings) -> None:
     forget_the_killed(settings)
     with advisory_locks(settings, ["a", "b"], LOG):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import IO, Any, Protocol
@@ -88,6 +88,9 @@ class Backend(Protocol):
 
     def list(self, prefix: str) -> list[str]:
         """The keys of all files below a folder, sorted."""
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """The keys and sizes in bytes of all files, in no order, while they are being listed."""
 
     def uri(self, key: str) -> str:
         """The location of a file, for people and other programs."""

@@ -161,6 +161,23 @@ class FolderBackend:
             keys.extend(os.path.join(folder, name)[skip:] for name in files)
         return sorted(keys)
 
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """The keys and sizes of all files; one that is deleted meanwhile is left out."""
+        folders = [""]
+        while folders:
+            prefix = folders.pop()
+            try:
+                with os.scandir(f"{self.root}/{prefix}") as entries:
+                    for entry in entries:
+                        key = f"{prefix}{entry.name}"
+                        if not entry.is_dir(follow_symlinks=False):
+                            with suppress(FileNotFoundError):
+                                yield key, entry.stat(follow_symlinks=False).st_size
+                        elif key != ".tmp":
+                            folders.append(f"{key}/")
+            except OSError as error:
+                self._listing_failed(error)
+
     # --- removing ---------------------------------------------------------------------------
     def delete(self, key: str) -> None:
         """Remove a file, if it is there."""

@@ -134,6 +134,16 @@ class S3Backend:
             skip = len(self._prefix)
             return sorted(o["Key"][skip:] for page in pages for o in page.get("Contents", ()))
 
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """The keys and sizes of all files, page by page."""
+        with self._reporting("listed", ""):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix
+            )
+            skip = len(self._prefix)
+            for page in pages:
+                yield from ((o["Key"][skip:], o["Size"]) for o in page.get("Contents", ()))
+
     # --- removing ---------------------------------------------------------------------------
     def delete(self, key: str) -> None:
         """Remove a file, if it is there."""

@@ -353,6 +353,10 @@ class Lake:
         """The keys below a folder, sorted; ``prefix`` is empty or ends with a slash."""
         return self.backend.list(check_prefix(prefix))
 
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """The keys and sizes in bytes of all files, in no order."""
+        return self.backend.sizes()
+
     def uri(self, key: str = "") -> str:
         """The location of a file (or of the lake), for people and other programs."""
         return self.backend.uri(check_key(key) if key else "")

@@ -36,6 +36,11 @@ SEEN_FREE_SECONDS = 5.0
 """The reservation starts again for a lock that was not seen free for this long: it may have been
 retaken meanwhile."""
 
+WAITING = 0x7469_7070
+"""The first key of an advisory lock that a waiting process holds itself, so that others see it wait
+although it tries again and again; the second key is since when (Unix seconds).
+"""
+
 _UNAVAILABLE = (psycopg2.OperationalError, psycopg2.InterfaceError)
 
 
@@ -63,6 +68,7 @@ class Keeper:
         self._connection: psycopg2.extensions.connection | None = None
         self._groups: list[Group] = []
         self._released: list[int] = []
+        self._waits: list[int] = []
         self._seen_free: dict[int, tuple[float, float]] = {}
         self._closed = threading.Event()
         threading.Thread(target=self._monitor, name="locks", daemon=True).start()
@@ -75,24 +81,32 @@ class Keeper:
         psycopg2.OperationalError
             When the database is unavailable at first, or for longer than a restart takes.
         """
+        since = int(time.time())
         last_answer: float | None = None
-        reported = False
-        while True:
-            with self._mutex:
-                try:
-                    group = self._try(names, shared)
-                    last_answer = time.monotonic()
-                except _UNAVAILABLE:
-                    self._disconnect()
-                    if last_answer is None or (time.monotonic() - last_answer > MAX_OUTAGE_SECONDS):
-                        raise
-                    group = None
-            if group is not None:
-                return group
-            if not reported:
-                on_wait()
-                reported = True
-            time.sleep(POLL_SECONDS)
+        waits = False
+        try:
+            while True:
+                with self._mutex:
+                    try:
+                        group = self._try(names, shared)
+                        last_answer = time.monotonic()
+                    except _UNAVAILABLE:
+                        self._disconnect()
+                        if last_answer is None or (
+                            time.monotonic() - last_answer > MAX_OUTAGE_SECONDS
+                        ):
+                            raise
+                        group = None
+                if group is not None:
+                    return group
+                if not waits:
+                    waits = True
+                    self._begin_wait(since)
+                    on_wait()
+                time.sleep(POLL_SECONDS)
+        finally:
+            if waits:
+                self._end_wait(since)
 
     def holds(self, name: str) -> bool:
         """Whether this process holds a lock of this name."""
@@ -122,6 +136,20 @@ class Keeper:
                 with self._or_disconnect():
                     self._forget_released()
             self._disconnect()
+
+    def _begin_wait(self, since: int) -> None:
+        with self._mutex:
+            self._waits.append(since)
+            if self._connection is not None:
+                with self._or_disconnect():
+                    self._execute(_WAIT, {"key": WAITING, "since": since})
+
+    def _end_wait(self, since: int) -> None:
+        with self._mutex:
+            self._waits.remove(since)
+            if self._connection is not None:
+                with self._or_disconnect():
+                    self._execute(_WAIT_NO_MORE, {"key": WAITING, "since": since})
 
     # --- with the mutex held ---------------------------------------------------------------------
     def _try(self, names: Sequence[str], shared: bool) -> Group | None:
@@ -187,6 +215,8 @@ class Keeper:
             self._connection.autocommit = True
             for group in self._groups:
                 group.locked = False
+            for since in self._waits:
+                self._execute(_WAIT, {"key": WAITING, "since": since})
             self._retake()
 
     def _disconnect(self) -> None:
@@ -224,7 +254,7 @@ class Keeper:
     def _monitor(self) -> None:
         while not self._closed.wait(PING_SECONDS):
             with self._mutex, self._or_disconnect():
-                if not self._groups and not self._released:
+                if not self._groups and not self._released and not self._waits:
                     self._disconnect()
                 else:
                     self._connect()
@@ -265,6 +295,8 @@ _HOLDERS = "SELECT token, place, pid, began FROM tippers.held_lock WHERE name = 
 _OWN_ROWS = (
     "SELECT count(*) FROM tippers.held_lock WHERE token = %(token)s AND name = ANY(%(names)s)"
 )
+_WAIT = "SELECT pg_advisory_lock_shared(%(key)s, %(since)s)"
+_WAIT_NO_MORE = "SELECT pg_advisory_unlock_shared(%(key)s, %(since)s)"
 _FORGET = "DELETE FROM tippers.held_lock WHERE token = ANY(%(tokens)s)"
 _TAKE_SHARED = (
     "INSERT INTO tippers.held_lock (name, token, place, pid, began) "
