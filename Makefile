@@ -6,7 +6,7 @@
 # make lint     ruff, mypy, import-linter, sqlfluff
 # make layout   bring the picture of the packages in docs/architecture.md up to date
 # make bench    the engine and the whole, measured
-# make soak     runs, daemon and database killed at random moments
+# make soak     processes killed, paused and cut off at random moments
 # make clean    remove the virtual environment and caches (never the home)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)

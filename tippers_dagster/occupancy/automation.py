@@ -175,7 +175,8 @@ class _Chunks:
         everything = sum(level.stale.shape[0] for level in snapshot.state.levels)
         # What new sessions make stale is not known before they are read.
         sizes[starts == ASSETS.index(SESSIONS)] = everything
-        live = [chunk in _live_chunks(snapshot.settings) for chunk in keys]
+        now_live = _live_chunks(snapshot.settings)
+        live = [chunk in now_live for chunk in keys]
         # A chunk that has failed must not fail its neighbours.
         kinds = [
             None if start < 0 else ("retried", i) if again else (start, now)
