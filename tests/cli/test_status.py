@@ -78,7 +78,7 @@ def test_failed_partitions_are_shown_with_their_reason(tracked: Settings) -> Non
     engine = warehouse_engine(tracked)
     for _ in range(tracked.max_tries):
         level = campus.state(tracked).source
-        record_attempts(engine, level, level.stale)
+        record_attempts(engine, level, level.stale, dt.datetime.now(dt.UTC))
     with engine.begin() as connection:
         connection.execute(
             sa.text("UPDATE tippers.attempt SET requested_at = now() - interval '1 day'")

@@ -128,7 +128,7 @@ def test_counts_grow_old_and_become_stale(
     newest = found.occupancy.newest
     assert (newest.unfinished, newest.behind) == (1, 0), "its sessions, just now"
     level = campus.state(live).sessions
-    record_attempts(warehouse_engine(live), level, level.stale)
+    record_attempts(warehouse_engine(live), level, level.stale, dt.datetime.now(dt.UTC))
     behind = behind_of(read(source))
     assert 0 < behind < 30, "since they were requested"
     campus.compute_level(live, "sessions")
@@ -158,7 +158,7 @@ def test_a_reading_changes_nothing(live: Settings, source: Reader) -> None:
 def test_partitions_that_failed(live: Settings, source: Reader) -> None:
     for _ in range(live.max_tries):
         level = campus.state(live).sessions
-        record_attempts(warehouse_engine(live), level, level.stale)
+        record_attempts(warehouse_engine(live), level, level.stale, dt.datetime.now(dt.UTC))
     long_ago = sa.text("UPDATE tippers.attempt SET requested_at = now() - interval '1 day'")
     with warehouse_engine(live).begin() as connection:
         connection.execute(long_ago)
