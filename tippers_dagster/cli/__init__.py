@@ -24,6 +24,8 @@ COMMANDS = {
     "demo": ("demo", "Simulate a campus, compute everything, and show the results."),
     "up": ("stack", "Start the local stack; stop it with Ctrl-C."),
     "doctor": ("stack", "Check the deployment, and say how to fix problems."),
+    "backup": ("backup", "Copy warehouse, lake, stores and keys to a folder."),
+    "restore": ("backup", "Restore a backup into an empty home or deployment."),
     "ingest": ("ingest", "Load sessions, spaces and other source tables from files."),
     "log": ("log", "What a WiFi log in any shape would be read as."),
     "simulate": ("simulate", "Simulate a campus, with its truth."),

@@ -90,6 +90,13 @@ def secrets_file(settings: Settings) -> Path:
     return settings.home_path / "secrets_keys"
 
 
+def secrets_keys(settings: Settings) -> list[str] | None:
+    """The keys in use, newest first; None if no password was ever stored."""
+    if settings.secrets_keys is None and not secrets_file(settings).exists():
+        return None
+    return _keys(settings)
+
+
 def _place(body: Connection) -> str:
     return json.dumps([body.dialect, body.host, body.port])
 
