@@ -35,6 +35,7 @@ COMMANDS = {
     "untrack": ("occupancy", "Stop tracking a space."),
     "occupancy": ("occupancy", "Status, materialisation and export of occupancy."),
     "retention": ("retention", "Delete old sessions and presence; counts stay."),
+    "forget": ("forget", "Remove a device or a person; counts stay."),
     "definitions": ("definitions", "Concepts, indexes, rules, label models and other definitions."),
     "connections": ("connections", "Other databases whose tables are synced."),
     "dataset": ("datasets", "Named selections of occupancy."),
