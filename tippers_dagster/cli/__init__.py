@@ -26,6 +26,7 @@ COMMANDS = {
     "doctor": ("stack", "Check the deployment, and say how to fix problems."),
     "backup": ("backup", "Copy warehouse, lake, stores and keys to a folder."),
     "restore": ("backup", "Restore a backup into an empty home or deployment."),
+    "keys": ("keys", "Keys and secrets: where they are; new ones."),
     "ingest": ("ingest", "Load sessions, spaces and other source tables from files."),
     "log": ("log", "What a WiFi log in any shape would be read as."),
     "simulate": ("simulate", "Simulate a campus, with its truth."),

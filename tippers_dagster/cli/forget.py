@@ -6,6 +6,7 @@ import logging
 
 import typer
 
+from tippers_dagster.access.machine_user import machine_user
 from tippers_dagster.errors import BadInput
 from tippers_dagster.platform.terminal import table_console
 from tippers_dagster.platform.text import counted
@@ -29,7 +30,6 @@ def forget(
     """
     from rich.table import Table
 
-    from tippers_dagster.access.machine_user import machine_user
     from tippers_dagster.platform.dagster.environment import dagster_instance
     from tippers_dagster.retention import forgetting
     from tippers_dagster.settings import get_settings
