@@ -27,13 +27,14 @@ from tippers_dagster.occupancy.reading import read_occupancy
 from tippers_dagster.occupancy.sessions import FORGOTTEN
 from tippers_dagster.occupancy.tracking import track_space
 from tippers_dagster.platform.keys import device_key
+from tippers_dagster.platform.lake import open_lake
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.postgres.embedded import ADMINISTRATOR
 from tippers_dagster.platform.postgres.owner import OWNER
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.retention import forgetting
 from tippers_dagster.retention.forgetting import Entity, NotForgotten, device_named, persons_named
-from tippers_dagster.settings import Settings
+from tippers_dagster.settings import Settings, get_settings
 
 __all__ = ["bare", "small"]
 
@@ -195,3 +196,39 @@ def test_the_command_says_what_it_would_remove(small: Small, own_mlflow: str) ->
     assert "3 rows" in result.output
     assert "Nothing was changed" in result.output
     assert ADDRESS not in result.output
+
+
+def test_a_campuss_own_log_is_only_read(
+    small: Small, own_mlflow: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIPPERS_SOURCE_URL", databases(small.settings).warehouse)
+    get_settings.cache_clear()
+    campus = Small(get_settings(), small.instance)
+    device = device_named(campus.settings, ADDRESS)
+    done = run(campus, [device])
+    assert "the campus's own log" in done.remains
+    assert done.removed["sessions"] == 3
+    left = {p for p in places(campus.settings, tmp_path, [device]) if "pg_statistic" not in p}
+    assert left == {"warehouse source.user_ap_trajectory"}
+    lake = open_lake(campus.settings)
+    assert ADDRESS not in device_addresses(campus.settings)["mac_address"].to_pylist()
+    table = lake.read_table("sessions/chunk=2025-01-06.parquet")
+    assert table.num_rows == 3 * (len(MACS) - 1)
+
+
+@pytest.mark.slow
+def test_an_interrupted_call_is_finished_by_the_next(
+    computed: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = device_named(computed.settings, ADDRESS)
+    for step in ("_recompute", "_clean_results", "_vacuum"):
+        with monkeypatch.context() as patch:
+            patch.setattr(forgetting, step, _killed)
+            with pytest.raises(KeyboardInterrupt):
+                run(computed, [device])
+    run(computed, [device])
+    assert places(computed.settings, tmp_path, [device]) == set()
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -206,10 +206,15 @@ def forget(
         report("Removing it from the log.")
         _list(settings, entities, by)
         _clean_source(settings, entities, outcome, really=True)
-        report("Computing the log and occupancy without it.")
-        _recompute(settings, instance, entities, outcome, log)
         report("Removing it from results.")
         _clean_results(settings, entities, outcome, log)
+        report("Computing the log and occupancy without it.")
+        _recompute(settings, instance, entities, outcome, log)
+        # Runs that had read the log before may have written results since. Addresses come last:
+        # an interrupted call finds a person's devices by what is left of them.
+        _clean_results(settings, entities, outcome, log)
+        _clean_source(settings, entities, outcome, really=True, addresses=True)
+        _vacuum(settings)
         _record(settings, entities, outcome)
     _say_what_remains(settings, entities, outcome)
     if really:
@@ -306,9 +311,14 @@ def _is_ours(settings: Settings) -> bool:
 
 
 def _clean_source(
-    settings: Settings, entities: Sequence[Entity], outcome: Forgetting, *, really: bool
+    settings: Settings,
+    entities: Sequence[Entity],
+    outcome: Forgetting,
+    *,
+    really: bool,
+    addresses: bool = False,
 ) -> None:
-    """Remove rows of our own log, of rejected rows, and of what people said of devices."""
+    """Remove rows of our own log, rejected rows, gold labels, and perhaps devices' addresses."""
     with _owner(settings) as cursor:
         if _is_ours(settings):
             _clean_session_table(cursor, settings, entities, outcome, really)
@@ -319,11 +329,11 @@ def _clean_source(
                     outcome.add("log", number)
         named = (
             (gold_label, "gold labels"),
-            (device_address, "addresses"),
             (reject, "rejected rows"),
             (session_reject, "rejected rows"),
+            (device_address, "addresses"),
         )
-        for table, what in named:
+        for table, what in named if addresses else named[:-1]:
             place = str(table.schema), table.name
             columns = dict(_columns(cursor, place))
             outcome.add(what, _clean_table(cursor, place, columns, entities, really))
@@ -388,9 +398,6 @@ def _recompute(
         purge_untracked(settings, grid)
     if grid.chunks:
         materialize(settings, instance)
-    with warehouse_engine(settings).begin() as connection:
-        ids = [e.signed for e in entities if e.kind == "device"]
-        connection.execute(sa.delete(device_address).where(device_address.c.device.in_(ids)))
 
 
 def _files_with(
@@ -430,21 +437,15 @@ def _clean_results(
     with warehouse_engine(settings).connect() as connection:
         assets = connection.scalars(sa.select(asset_state.c.asset)).all()
     with advisory_locks(settings, [RUN, *(f"asset {name}" for name in assets)], log):
-        changed = []
         with _owner(settings) as cursor:
             for place, columns in _tables(cursor, _result_schemas()):
                 number = _clean_table(cursor, place, columns, entities, really=True)
                 outcome.add(place[0], number)
-                if number:
-                    changed.append(place)
         lake = occupancy_lake(settings)
         for key in _result_files(lake):
             outcome.add("files of results", _clean_file(lake, key, entities))
         lake.sync()
     outcome.add("Dagster's events", _clean_events(settings, entities, really=True))
-    # A second time: rows of these devices may have been rejected, or gold labels set, meanwhile.
-    _clean_source(settings, entities, outcome, really=True)
-    _vacuum(settings, [*changed, *_source_places(settings)])
 
 
 def _result_schemas() -> list[str]:
@@ -467,26 +468,23 @@ def _clean_file(lake: Lake, key: str, entities: Sequence[Entity]) -> int:
     return 1
 
 
-def _source_places(settings: Settings) -> list[tuple[str, str]]:
+def _vacuum(settings: Settings) -> None:
+    """Let PostgreSQL reuse the space of deleted rows, and renew its statistics, which have values
+    of them.
+    """
     named = [gold_label, device_address, reject, session_reject]
     places = [(str(table.schema), table.name) for table in named]
-    if _is_ours(settings):
-        with _owner(settings) as cursor:
-            places += [place for place, _ in _tables(cursor, [settings.source_schema])]
-    return places
-
-
-def _vacuum(settings: Settings, places: Iterable[tuple[str, str]]) -> None:
-    """Remove deleted rows from PostgreSQL's files, and their values from its statistics."""
-    with closing(psycopg2.connect(databases(settings).warehouse)) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            for place in places:
-                cursor.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(*place)))
-    with closing(psycopg2.connect(databases(settings).dagster)) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(f"VACUUM (ANALYZE) {', '.join(table for table, _ in EVENTS)}")
+    with _owner(settings) as cursor:
+        schemas = [*_result_schemas(), *([settings.source_schema] if _is_ours(settings) else [])]
+        places += [place for place, _ in _tables(cursor, schemas)]
+    events = [("public", table) for table, _ in EVENTS]
+    urls = databases(settings)
+    for url, tables in ((urls.warehouse, places), (urls.dagster, events)):
+        with closing(psycopg2.connect(url)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                for place in tables:
+                    cursor.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(*place)))
 
 
 EVENTS = (("event_logs", "event"), ("asset_keys", "last_materialization"))
@@ -606,7 +604,7 @@ def _run(cursor: Any, name: str, where: str, values: Sequence[Any], really: bool
 # --- saying and checking ------------------------------------------------------------------------
 def _look(settings: Settings, entities: Sequence[Entity], outcome: Forgetting) -> None:
     """Count what would be removed."""
-    _clean_source(settings, entities, outcome, really=False)
+    _clean_source(settings, entities, outcome, really=False, addresses=True)
     for key, rows in _files_with(settings, entities, ASSET_OF).items():
         outcome.add(key.partition("/")[0], rows)
     with _owner(settings) as cursor:
@@ -650,6 +648,10 @@ def _say_what_remains(settings: Settings, entities: Sequence[Entity], outcome: F
             f"{copies:,} rows. They would come back with the next sync: delete them there, then "
             "sync again."
         )
+    remains["the database's files"] = (
+        "PostgreSQL keeps the bytes of deleted rows in its files and its log until it overwrites "
+        "them; no query shows them."
+    )
     remains["outside"] = "Backups, exports and files that were loaded are out of reach."
 
 
@@ -662,10 +664,12 @@ def _check(settings: Settings, entities: Sequence[Entity]) -> None:
         Names the first places with one of them.
     """
     left: list[str] = []
+    theirs = [] if _is_ours(settings) else [settings.source_schema]
     with _owner(settings) as cursor:
         cursor.execute(
             "SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^(pg_|connection_)' "
-            "AND nspname <> 'information_schema'"
+            "AND nspname <> 'information_schema' AND nspname <> ALL(%s)",
+            (theirs,),
         )
         for place, columns in _tables(cursor, [row[0] for row in cursor.fetchall()]):
             if _clean_table(cursor, place, columns, entities, really=False):
