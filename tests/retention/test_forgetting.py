@@ -111,7 +111,7 @@ def test_nothing_of_a_device_is_left_and_it_stays_away(computed: Small, tmp_path
     assert places(settings, tmp_path, [device]) == before
     done = run(computed, [device])
     assert places(settings, tmp_path, [device]) == set()
-    assert done.removed["log"] == looked.removed["log"] == 8
+    assert done.removed["source"] == looked.removed["source"] == 8
     assert done.removed["gold labels"] == 1
     assert set(looked.removed) <= set(done.removed)
     assert "counts" in done.remains
@@ -135,7 +135,7 @@ def test_nothing_of_a_device_is_left_and_it_stays_away(computed: Small, tmp_path
     assert [(kind, by) for kind, by, _ in listed] == [("device", "ada")]
     assert listed[0].removed["gold labels"] == 1
     again = run(computed, [device])
-    assert again.removed == {"log": 1}
+    assert again.removed == {"source": 1}
     assert places(settings, tmp_path, [device]) == set()
 
     # Results are computed again without it.

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from tippers_dagster import __version__
 from tippers_dagster.automation.nodes import Table
+from tippers_dagster.automation.tables import asset_state
 from tippers_dagster.automation.tokens import record_restored, source_tokens
 from tippers_dagster.backup.copying import check_copied, copy_back
 from tippers_dagster.backup.dump import Place
@@ -53,6 +54,7 @@ from tippers_dagster.platform.warehouse.engine import sqlalchemy_url, warehouse_
 from tippers_dagster.platform.warehouse.metadata import SCHEMA
 from tippers_dagster.platform.warehouse.migrate import newest_revision, upgrade_to
 from tippers_dagster.settings import Settings
+from tippers_dagster.sql.names import STAGING
 from tippers_dagster.sql.roles import ensure_roles
 
 MARK = "restoring"
@@ -128,6 +130,9 @@ def restore(
     for lake, files in lakes.values():
         check_copied(lake, files)
     void = _without_files(settings, manifest)
+    if _views(manifest):
+        report("Making the views of definitions.")
+        notes += _make_views(settings, manifest)
     (settings.home_path / MARK).unlink(missing_ok=True)
     rows = {name: sum(t.rows for t in copy.tables) for name, copy in manifest.databases.items()}
     return Restored(manifest, rows, void, different, notes)
@@ -248,9 +253,6 @@ def _notes(settings: Settings, manifest: Manifest) -> list[str]:
             "MLflow's store was not restored: set TIPPERS_MLFLOW_DATABASE_URL, or leave "
             "TIPPERS_MLFLOW_URL unset."
         )
-    if manifest.warehouse.left_out:
-        views = ", ".join(manifest.warehouse.left_out[:5])
-        notes.append(f"Views are not in a backup; those of definitions are made again: {views}.")
     return notes
 
 
@@ -426,19 +428,40 @@ def _fill_warehouse(
             empty=LIVE["warehouse"],
         )
     upgrade_to(connection)
-    views = [_asset_of(place) for place in manifest.warehouse.left_out]
     void_records(connection, manifest.void)
-    void_records(connection, Void(assets=views))
+    void_records(connection, Void(assets=_views(manifest)))
     here = lake_uri(settings)
     connection.execute(sa.delete(lake_layout).where(lake_layout.c.lake == here))
     moved = sa.update(lake_layout).where(lake_layout.c.lake == manifest.lake_uri)
     connection.execute(moved.values(lake=here))
 
 
-def _asset_of(place: str) -> str:
-    """The asset of a table in a schema of definitions."""
-    schema, _, name = place.partition(".")
-    return f"{schema}/{name}" if schema == "staging" else name.replace("__", "/", 1)
+def _views(manifest: Manifest) -> list[str]:
+    """The assets whose tables were views, or are left out for another reason."""
+    found = []
+    for place in manifest.warehouse.left_out:
+        schema, _, name = place.partition(".")
+        found.append(f"{STAGING}/{name}" if schema == STAGING else name.replace("__", "/", 1))
+    return found
+
+
+def _make_views(settings: Settings, manifest: Manifest) -> list[str]:
+    """Make the views again, before anything that reads them; returns what should be known.
+
+    They get the versions that they had: what reads them is up to date, and stays so.
+    """
+    from tippers_dagster.graph.launch import materialize_definitions
+
+    with warehouse_engine(settings).connect() as connection:
+        query = sa.select(asset_state.c.asset).where(asset_state.c.asset.in_(_views(manifest)))
+        assets = connection.scalars(query).all()
+    if not assets:
+        return []
+    selection = " or ".join(f'key:"{name}"' for name in sorted(assets))
+    with dagster_instance(settings) as instance:
+        outcomes = materialize_definitions(settings, instance, selection)
+    failed = [outcome.name for outcome in outcomes if outcome.state != "computed"]
+    return [f"Views that could not be made again: {', '.join(failed)}."] if failed else []
 
 
 def _record_tokens(settings: Settings, copy: DatabaseCopy) -> None:

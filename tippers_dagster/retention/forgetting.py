@@ -326,7 +326,7 @@ def _clean_source(
             for place, columns in _tables(cursor, [settings.source_schema]):
                 if place != session:
                     number = _clean_table(cursor, place, columns, entities, really)
-                    outcome.add("log", number)
+                    outcome.add("source", number)
         named = (
             (gold_label, "gold labels"),
             (reject, "rejected rows"),
@@ -363,7 +363,7 @@ def _clean_session_table(
     if _has_person(cursor, settings):
         where.append(f"{PERSON} = ANY(%s)")
         values.append([e.signed for e in entities if e.kind == "person"])
-    outcome.add("log", _run(cursor, table.sql, " OR ".join(where), values, really))
+    outcome.add("source", _run(cursor, table.sql, " OR ".join(where), values, really))
 
 
 def _has_person(cursor: Any, settings: Settings) -> bool:
@@ -476,7 +476,8 @@ def _vacuum(settings: Settings) -> None:
     places = [(str(table.schema), table.name) for table in named]
     with _owner(settings) as cursor:
         schemas = [*_result_schemas(), *([settings.source_schema] if _is_ours(settings) else [])]
-        places += [place for place, _ in _tables(cursor, schemas)]
+        # Partitioned tables have statistics of their own.
+        places += [place for place, _ in _tables(cursor, schemas, "rp")]
     events = [("public", table) for table, _ in EVENTS]
     urls = databases(settings)
     for url, tables in ((urls.warehouse, places), (urls.dagster, events)):
@@ -528,12 +529,18 @@ def _owner(settings: Settings) -> Iterator[Any]:
         yield cursor
 
 
-def _tables(cursor: Any, schemas: Sequence[str]) -> list[tuple[tuple[str, str], dict[str, str]]]:
-    """Tables in schemas, with the types of their columns."""
+def _tables(
+    cursor: Any, schemas: Sequence[str], kinds: str = "r"
+) -> list[tuple[tuple[str, str], dict[str, str]]]:
+    """Tables in schemas, with the types of their columns.
+
+    ``kinds``: as in PostgreSQL's catalogue; partitions are tables, too.
+    """
     cursor.execute(
         "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n "
-        "ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND n.nspname = ANY(%s) ORDER BY 1, 2",
-        (list(schemas),),
+        "ON n.oid = c.relnamespace WHERE position(c.relkind IN %s) > 0 AND n.nspname = ANY(%s) "
+        "ORDER BY 1, 2",
+        (kinds, list(schemas)),
     )
     return [(place, dict(_columns(cursor, place))) for place in cursor.fetchall()]
 
