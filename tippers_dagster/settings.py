@@ -75,6 +75,16 @@ class Settings(BaseSettings):
         None, description="Dagster's instance file; unset: the one that comes with tippers"
     )
     mlflow_url: str | None = Field(None, description="MLflow server; unset: embedded")
+    mlflow_database_url: SecretStr | None = Field(
+        None,
+        description="the MLflow server's own database (PostgreSQL), for backups; unset: backups "
+        "leave an MLflow server out",
+    )
+    mlflow_artifacts_url: str | None = Field(
+        None,
+        description="where an MLflow server keeps its artifacts, for backups: s3://bucket/prefix, "
+        "or a folder",
+    )
     lake_url: str | None = Field(
         None, description="lake: s3://bucket/prefix, or a folder; unset: <home>/lake"
     )

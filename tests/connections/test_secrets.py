@@ -139,6 +139,26 @@ def test_rotation_changes_all_or_nothing(
     assert tokens(settings) == before
 
 
+def test_two_rotations_at_once_lose_no_password(
+    campus: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = secrets._remove_old_keys
+
+    def during_another(settings: Settings, connection: sa.Connection) -> None:
+        # The other one has put its key first, and has not stored its passwords.
+        secrets._put_new_key_first(settings)
+        remove(settings, connection)
+
+    monkeypatch.setattr(secrets, "_remove_old_keys", during_another)
+    secrets.rotate(campus)
+    assert password_of(campus) == PASSWORD
+    assert len(secrets.secrets_file(campus).read_text().split()) > 1
+    monkeypatch.setattr(secrets, "_remove_old_keys", remove)
+    secrets.rotate(campus)
+    assert password_of(campus) == PASSWORD
+    assert len(secrets.secrets_file(campus).read_text().split()) == 1
+
+
 # --- nothing reveals them ------------------------------------------------------------------------
 def test_nothing_stored_or_shown_contains_a_password(campus: Settings) -> None:
     store.edit(campus, "registrar", {"sync_seconds": 60}, by="ada")

@@ -82,7 +82,7 @@ def test_only_one_service_has_the_superusers_password() -> None:
     knowing = {name for name, service in SERVICES.items() if superuser.search(str(service))}
     assert knowing == {"postgres", "database"}
     owners = [v for v in SERVICES["code"]["environment"].values() if "@postgres:" in str(v)]
-    assert len(owners) == 2
+    assert len(owners) == 3  # warehouse, Dagster, and MLflow for backups
     assert all("://tippers_owner:${DATABASE_PASSWORD" in url for url in owners)
 
 

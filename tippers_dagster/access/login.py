@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,9 +14,12 @@ from tippers_dagster.access.model import Login, NotAllowed, Person, Role, email_
 from tippers_dagster.access.store import role_of
 from tippers_dagster.errors import BadInput, SettingsError
 from tippers_dagster.platform.dagster.addresses import LOOPBACK
+from tippers_dagster.platform.keys import replace_secret
 from tippers_dagster.settings import Settings
 
 Entrance = Literal["login", "proxy", "local"]
+
+_COOKIE_SECRET = re.compile(r"""(?m)^(\s*cookie_secret\s*=\s*)("[^"\n]*"|'[^'\n]*')""")
 
 
 def login_file(settings: Settings) -> Path:
@@ -31,6 +36,36 @@ def has_login(settings: Settings) -> bool:
         When the file in the settings does not exist, or is not TOML.
     """
     return _auth(settings) is not None
+
+
+def renew_cookie_secret(settings: Settings) -> None:
+    """Replace the secret that signs the cookies of logins: everyone has to log in again.
+
+    Raises
+    ------
+    SettingsError
+        When there is no login, or its file cannot be changed.
+    """
+    path = login_file(settings)
+    text = path.read_text() if path.is_file() else ""
+    found = _COOKIE_SECRET.findall(text)
+    if len(found) != 1 or not has_login(settings):
+        raise SettingsError(
+            f"{path} has no line cookie_secret of its own in [auth].",
+            "Without a login there is nothing to renew. Otherwise change it by hand.",
+        )
+    replaced = _COOKIE_SECRET.sub(rf'\g<1>"{secrets.token_hex(32)}"', text)
+    before, after = tomllib.loads(text), tomllib.loads(replaced)
+    for content in (before, after):
+        content["auth"].pop("cookie_secret", None)
+    if before != after:
+        raise SettingsError(f"cookie_secret in {path} cannot be replaced.", "Change it by hand.")
+    try:
+        replace_secret(path, replaced.rstrip("\n"))
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be written: {error.strerror}.", "Change cookie_secret in it by hand."
+        ) from error
 
 
 def redirect_address(settings: Settings) -> str | None:

@@ -35,3 +35,13 @@ source_token = sa.Table(
     sa.Column("observed_at", sa.DateTime(timezone=True), nullable=False),
     comment="one row per source table that definitions read: the token of its last check",
 )
+
+restored_token = sa.Table(
+    "restored_token",
+    metadata,
+    sa.Column("token", sa.Text, primary_key=True, comment="of a table that was restored"),
+    sa.Column(
+        "stands_for", sa.Text, nullable=False, comment="token of the same rows before the backup"
+    ),
+    comment="one row per table restored from a backup: the database counts its rows as new ones",
+)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from tippers_dagster.automation.nodes import Node, Table
-from tippers_dagster.automation.tables import source_token
+from tippers_dagster.automation.tables import restored_token, source_token
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
@@ -76,7 +76,28 @@ def source_tokens(settings: Settings, tables: Mapping[str, Table]) -> dict[str, 
             table: _token(connection, table, server.since if server.counts else None)
             for table in dict.fromkeys(tables.values())
         }
-    return {name: tokens[table] for name, table in tables.items()}
+        before = _before_restoring(connection, tokens.values())
+    return {name: before.get(tokens[table], tokens[table]) for name, table in tables.items()}
+
+
+def record_restored(connection: sa.Connection, tokens: Mapping[str, str]) -> None:
+    """Record that tables have the rows of a backup.
+
+    Parameters
+    ----------
+    tokens
+        By the token of a table that was restored just now, the one that its rows had before.
+    """
+    rows = [{"token": now, "stands_for": then} for now, then in sorted(tokens.items())]
+    if rows:
+        connection.execute(insert(restored_token).values(rows).on_conflict_do_nothing())
+
+
+def _before_restoring(connection: sa.Connection, tokens: Iterable[str]) -> dict[str, str]:
+    """For tokens of tables as they were restored, the tokens before the backup."""
+    c = restored_token.c
+    query = sa.select(c.token, c.stands_for).where(c.token.in_(sorted(set(tokens))))
+    return {row.token: row.stands_for for row in connection.execute(query)}
 
 
 def check_sources(

@@ -7,6 +7,8 @@ definition is useless there.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -72,22 +74,51 @@ def rotate(settings: Settings) -> int:
     UnreadablePassword
         Names a connection whose password no key decrypts; then nothing is changed.
     """
-    with warehouse_engine(settings).begin() as connection:
-        # A definition saved meanwhile would store a token of an old key.
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    with _no_password_saved(settings) as connection:
         if settings.secrets_keys is None:
             _put_new_key_first(settings)
         _rotate_table(settings, connection, definition_version)
         count = _rotate_table(settings, connection, definition)
     if settings.secrets_keys is None:
-        path = secrets_file(settings)
-        replace_secret(path, path.read_text().split()[0])
+        # Only now is it certain that the new tokens are stored.
+        with _no_password_saved(settings) as connection:
+            _remove_old_keys(settings, connection)
     return count
+
+
+@contextmanager
+def _no_password_saved(settings: Settings) -> Iterator[sa.Connection]:
+    """A transaction in which no other process saves a password, or rotates the keys."""
+    with warehouse_engine(settings).begin() as connection:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        yield connection
+
+
+def _remove_old_keys(settings: Settings, connection: sa.Connection) -> None:
+    """Keep only the newest key in the home's file, if it decrypts every password."""
+    from cryptography.fernet import Fernet, InvalidToken
+
+    path = secrets_file(settings)
+    newest = path.read_text().split()[0]
+    for table in (definition, definition_version):
+        for row in _tokens(connection, table):
+            try:
+                Fernet(newest).decrypt(row["token"].encode())
+            except InvalidToken:
+                return
+    replace_secret(path, newest)
 
 
 def secrets_file(settings: Settings) -> Path:
     """The file with the keys, newest first, unless they are a setting."""
     return settings.home_path / "secrets_keys"
+
+
+def secrets_keys(settings: Settings) -> list[str] | None:
+    """The keys in use, newest first; None if no password was ever stored."""
+    if settings.secrets_keys is None and not secrets_file(settings).exists():
+        return None
+    return _keys(settings)
 
 
 def _place(body: Connection) -> str:
@@ -145,13 +176,18 @@ def _put_new_key_first(settings: Settings) -> None:
     replace_secret(secrets_file(settings), "\n".join([_new_key(), *_keys(settings)]))
 
 
+def _tokens(connection: sa.Connection, table: sa.Table) -> Sequence[sa.RowMapping]:
+    """The tokens of one table, with its primary key and the connections' names (``of``)."""
+    token = table.c.body["password"].astext
+    query = sa.select(*table.primary_key, table.c.name.label("of"), token.label("token"))
+    has_token = sa.and_(table.c.kind == Kind.CONNECTION.value, token.is_not(None))
+    return connection.execute(query.where(has_token)).mappings().all()
+
+
 def _rotate_table(settings: Settings, connection: sa.Connection, table: sa.Table) -> int:
     """Re-encrypt the tokens of one table; returns their number."""
-    token = table.c.body["password"].astext
     keys = list(table.primary_key)
-    query = sa.select(*keys, table.c.name.label("of"), token.label("token"))
-    has_token = sa.and_(table.c.kind == Kind.CONNECTION.value, token.is_not(None))
-    rows = connection.execute(query.where(has_token)).mappings().all()
+    rows = _tokens(connection, table)
     if not rows:
         return 0
     matches = sa.and_(*(key == sa.bindparam(f"old_{key.name}") for key in keys))

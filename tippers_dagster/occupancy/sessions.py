@@ -37,6 +37,7 @@ import pyarrow.compute as pc
 
 from tippers_dagster.campus.addresses import ADDRESSES
 from tippers_dagster.campus.devices import DEVICE_REASONS
+from tippers_dagster.campus.forgotten import Forgotten
 from tippers_dagster.campus.identities import DeviceIds
 from tippers_dagster.campus.local_time import MICRO, LocalClock, chunk_bounds, whole_seconds
 from tippers_dagster.campus.log.kept import KeptTexts
@@ -62,7 +63,11 @@ UNKNOWN_SPACE = "unknown space"
 END_BEFORE_START = "end before start"
 IMPLAUSIBLE_TIME = "time outside the plausible range"
 TOO_LONG = "longer than the longest plausible session"
-REASONS = (*DEVICE_REASONS, UNKNOWN_SPACE, END_BEFORE_START, IMPLAUSIBLE_TIME, TOO_LONG)
+FORGOTTEN = "forgotten device or person"
+REASONS = (
+    *DEVICE_REASONS,
+    *(UNKNOWN_SPACE, END_BEFORE_START, IMPLAUSIBLE_TIME, TOO_LONG, FORGOTTEN),
+)
 
 UNDATED = ""
 """The chunk of rejected rows of which no start is known."""
@@ -329,6 +334,7 @@ class _Pass:
         self.addresses = _Spill(folder / "addresses", ADDRESSES)
         self.sensors = _Codes()
         self._spaces = pa.array(tree.ids, pa.string())
+        self._forgotten = Forgotten.read(settings)
         self._ids = DeviceIds(device_key(settings), self._note_addresses)
         self._plausible = [
             (time - dt.datetime(1970, 1, 1)) // dt.timedelta(microseconds=1)
@@ -352,11 +358,13 @@ class _Pass:
         end_us[open_ended] = self.clock.to_local(end_utc[open_ended])
         space = _codes(batch["space_id"], self._spaces)
         device, no_device = self._ids.read(batch["mac_address"])
+        person = pc.fill_null(batch["person"], 0).to_numpy().view(np.uint64)
         low, high = self._plausible
         ends_late = ~open_ended & (end_us >= high)
         said = batch[REASON] if REASON in batch.schema.names else pa.nulls(batch.num_rows, TEXT)
         reason = np.select(
             [
+                self._forgotten.rows(device, person),
                 np.asarray(said.is_valid()),
                 no_device >= 0,
                 space < 0,
@@ -364,7 +372,12 @@ class _Pass:
                 (start_us < low) | (start_us >= high) | ends_late,
                 end_us - start_us > self.settings.longest_session_seconds * MICRO,
             ],
-            [len(REASONS), no_device, *range(len(DEVICE_REASONS), len(REASONS))],
+            [
+                REASONS.index(FORGOTTEN),
+                len(REASONS),
+                no_device,
+                *range(len(DEVICE_REASONS), REASONS.index(FORGOTTEN)),
+            ],
             default=-1,
         )
         good = np.flatnonzero(reason < 0)
@@ -374,7 +387,6 @@ class _Pass:
         kept = named if good.size == batch.num_rows else named.take(pa.array(good))
         sensor[good] = self.sensors(kept)
         session = of_column(batch["session_id"])
-        person = pc.fill_null(batch["person"], 0).to_numpy().view(np.uint64)
         times = start, end, start_us, end_us
         numbers = device, space, sensor, *times, open_ended, session, person
         self._spill(good, *numbers, kept=batch[KEPT])
@@ -413,8 +425,9 @@ class _Pass:
             spill.write(pa.record_batch([*arrays, texts], schema=_SPILLED))
 
     def _note_addresses(self, devices: np.ndarray, ids: pa.Array) -> None:
+        kept = pa.array(~self._forgotten.devices(devices))
         batch = pa.record_batch([pa.array(devices.view(np.int64)), ids], schema=ADDRESSES)
-        self.addresses.write(batch)
+        self.addresses.write(batch.filter(kept))
 
     def _reject(
         self,
@@ -432,6 +445,7 @@ class _Pass:
         reasons = pc.coalesce(pa.array(REASONS).take(ours), said.take(pa.array(rows)))
         chunk = np.searchsorted(self.boundaries, start[rows], side="right") - 1
         dated = np.asarray(batch["start_time"].is_valid())[rows]
+        batch = _without_forgotten(batch, reason == REASONS.index(FORGOTTEN))
         inside = dated & (chunk >= 0) & (chunk < len(self.chunks))
         for i in np.unique(chunk[inside]):
             mine = np.flatnonzero(inside & (chunk == i))
@@ -440,6 +454,20 @@ class _Pass:
         if not dated.all():
             mine = np.flatnonzero(~dated)
             self.undated.write(_rejected(UNDATED, batch, rows[mine], reasons.take(pa.array(mine))))
+
+
+def _without_forgotten(batch: pa.RecordBatch, rows: np.ndarray) -> pa.RecordBatch:
+    """The batch without what these rows say."""
+    if not rows.any():
+        return batch
+    mask = pa.array(rows)
+    blank = {
+        name: pc.if_else(mask, pa.scalar(None, batch[name].type), batch[name])
+        for name in _REJECTED.names[2:]
+        if name in batch.schema.names
+    }
+    columns = [blank.get(name, batch[name]) for name in batch.schema.names]
+    return pa.record_batch(columns, names=batch.schema.names)
 
 
 def _rejected(

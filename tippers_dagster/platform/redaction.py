@@ -52,7 +52,7 @@ def _secrets(settings: Settings) -> set[str]:
         found |= {key.strip() for key in keys}
     urls = (
         *(settings.database_url, settings.dagster_url, settings.source_url),
-        *(settings.builder_url, settings.reader_url),
+        *(settings.builder_url, settings.reader_url, settings.mlflow_database_url),
     )
     for url in urls:
         found |= _password(url.get_secret_value()) if url is not None else set()

@@ -91,7 +91,10 @@ def for_workers(settings: Settings) -> Settings:
     A worker has its own S3 credentials in its environment.
     """
     secrets = dict.fromkeys(
-        ("database_url", "dagster_url", "source_url", "reader_url", "device_key", "secrets_keys")
+        (
+            *("database_url", "dagster_url", "source_url", "builder_url", "reader_url"),
+            *("mlflow_database_url", "device_key", "secrets_keys"),
+        )
     )
     home = settings.home_path
     lake = settings.lake_url or str(home / "lake")

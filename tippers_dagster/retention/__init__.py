@@ -1,1 +1,1 @@
-"""Retention: deletes sessions and presence after a set time, so that only counts stay."""
+"""What identifies people is deleted: sessions after a set time, and whom one is asked to forget."""

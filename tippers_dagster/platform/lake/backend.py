@@ -77,6 +77,9 @@ class Backend(Protocol):
         ``known``: the version that it had; if it still has it, this may save a request.
         """
 
+    def copy_to(self, key: str, target: IO[bytes]) -> None:
+        """Write a file's content to another one, in bounded memory."""
+
     def exists(self, key: str) -> bool:
         """Whether there is a file."""
 
@@ -91,6 +94,9 @@ class Backend(Protocol):
 
     def sizes(self) -> Iterator[tuple[str, int]]:
         """The keys and sizes in bytes of all files, in no order, while they are being listed."""
+
+    def contents(self, prefix: str) -> dict[str, Version]:
+        """The versions of all files below a folder, by key: one that is replaced has another."""
 
     def uri(self, key: str) -> str:
         """The location of a file, for people and other programs."""

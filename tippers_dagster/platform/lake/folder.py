@@ -24,6 +24,8 @@ from tippers_dagster.platform.lake.backend import Span, Version
 Keys = list[str]
 FEW_FILES = 16
 """Up to this many files are synced one by one; with more, syncing everything is faster."""
+COPIED_AT_ONCE = 1 << 20
+"""Bytes."""
 STALE_SECONDS = 86_400
 """Age at which a temporary file of another machine counts as left over."""
 
@@ -137,6 +139,18 @@ class FolderBackend:
         except OSError as error:
             raise self._failed("read", key, error) from error
 
+    def copy_to(self, key: str, target: IO[bytes]) -> None:
+        """Write a file's content to another one."""
+        try:
+            with open(f"{self.root}/{key}", "rb") as file:
+                shutil.copyfileobj(file, target, COPIED_AT_ONCE)
+        except FileNotFoundError:
+            raise self._missing(key) from None
+        except OSError as error:
+            if is_full(error):
+                raise  # the other file's disk
+            raise self._failed("read", key, error) from error
+
     def open(self, key: str, known: Version | None = None) -> LocalFile:
         """A file to read parts of."""
         try:
@@ -177,6 +191,15 @@ class FolderBackend:
                             folders.append(f"{key}/")
             except OSError as error:
                 self._listing_failed(error)
+
+    def contents(self, prefix: str) -> dict[str, Version]:
+        """The versions of all files below a folder: a replaced file has another inode or time."""
+        found: dict[str, Version] = {}
+        for key in self.list(prefix):
+            with suppress(FileNotFoundError):
+                status = os.stat(f"{self.root}/{key}")
+                found[key] = f"{status.st_ino}:{status.st_mtime_ns}", status.st_size
+        return found
 
     # --- removing ---------------------------------------------------------------------------
     def delete(self, key: str) -> None:

@@ -97,6 +97,13 @@ class S3Backend:
             data: bytes = answer["Body"].read()
             return data
 
+    def copy_to(self, key: str, target: IO[bytes]) -> None:
+        """Write an object's content to a file."""
+        with self._reporting("read", key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            for block in answer["Body"].iter_chunks(TAIL):
+                target.write(block)
+
     def open(self, key: str, known: Version | None = None) -> RangedObject:
         """An object to read parts of."""
         return RangedObject(self, key, known)
@@ -127,12 +134,20 @@ class S3Backend:
 
     def list(self, prefix: str) -> list[str]:
         """The keys below a folder, sorted."""
+        return sorted(self.contents(prefix))
+
+    def contents(self, prefix: str) -> dict[str, Version]:
+        """The versions of all objects below a folder."""
         with self._reporting("listed", prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._prefix + prefix
             )
             skip = len(self._prefix)
-            return sorted(o["Key"][skip:] for page in pages for o in page.get("Contents", ()))
+            return {
+                o["Key"][skip:]: (f"{o['ETag']} {o['LastModified']}", o["Size"])
+                for page in pages
+                for o in page.get("Contents", ())
+            }
 
     def sizes(self) -> Iterator[tuple[str, int]]:
         """The keys and sizes of all files, page by page."""

@@ -48,11 +48,26 @@ def open_lake(settings: Settings) -> Lake:
     SettingsError
         ``TIPPERS_LAKE_URL`` is neither a folder nor ``s3://bucket/prefix``.
     """
-    url = settings.lake_url or str(settings.home_path / "lake")
+    return lake_at(settings, settings.lake_url or str(settings.home_path / "lake"))
+
+
+def lake_at(settings: Settings, url: str, setting: str = "TIPPERS_LAKE_URL") -> Lake:
+    """Files in another place, with the same access to S3.
+
+    Parameters
+    ----------
+    setting
+        What names the place, for messages.
+
+    Raises
+    ------
+    SettingsError
+        ``url`` is neither a folder nor ``s3://bucket/prefix``.
+    """
     parts = urlsplit(url)
     if parts.scheme == "s3":
         if not parts.netloc:
-            raise SettingsError("TIPPERS_LAKE_URL has no bucket", "Set it to s3://bucket/prefix.")
+            raise SettingsError(f"{setting} has no bucket", "Set it to s3://bucket/prefix.")
         from tippers_dagster.platform.lake.s3 import S3Backend
 
         return Lake(
@@ -60,7 +75,7 @@ def open_lake(settings: Settings) -> Lake:
         )
     if parts.scheme not in ("", "file"):
         raise SettingsError(
-            f"TIPPERS_LAKE_URL has the scheme {parts.scheme}://, which is not supported",
+            f"{setting} has the scheme {parts.scheme}://, which is not supported",
             "Use a folder or s3://bucket/prefix.",
         )
     path = Path(unquote(parts.path)) if parts.scheme else Path(url)

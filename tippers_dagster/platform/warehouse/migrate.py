@@ -50,10 +50,11 @@ def migrate(engine: sa.Engine) -> None:
                 f"version knows {newest_revision()}.",
                 "Upgrade tippers on this machine, too.",
             )
-        _upgrade(connection)
+        upgrade_to(connection)
 
 
-def _upgrade(connection: sa.Connection) -> None:
+def upgrade_to(connection: sa.Connection, revision: str = "head") -> None:
+    """Create the tables, or upgrade them, up to a revision, within the caller's transaction."""
     from alembic.command import upgrade
     from alembic.config import Config
 
@@ -61,4 +62,4 @@ def _upgrade(connection: sa.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    upgrade(config, "head")
+    upgrade(config, revision)
