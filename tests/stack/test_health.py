@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg2
@@ -92,3 +93,10 @@ def test_a_starting_service_is_not_restarted() -> None:
     assert checked.check(BUSY, 2 * MAX_TIMEOUTS) is None
     assert checked.check(None) is None
     assert checked.check(BUSY, MAX_TIMEOUTS) == "busy"
+
+
+def test_a_starting_service_whose_inner_process_has_ended_is_restarted() -> None:
+    checked = Checked(age=5)
+    checked.child.answered = False
+    assert checked.check(BROKEN, 2 * MAX_ERRORS) is None
+    assert checked.check(replace(BROKEN, ended=True), MAX_ERRORS) == "broken"

@@ -22,10 +22,15 @@ _LIST_REPOSITORIES = "/api.DagsterApi/ListRepositories"
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why a service does not work; unless ``sure``, it may only be busy."""
+    """Why a service does not work.
+
+    Unless ``sure``, it may only be busy. If it has ``ended``, waiting does not help even if it has
+    only just been started.
+    """
 
     why: str
     sure: bool = False
+    ended: bool = False
 
 
 def code_server_trouble(host: str, port: int, seconds: float = ANSWER_SECONDS) -> Trouble | None:
@@ -58,7 +63,8 @@ def _call_failed(error: Any, host: str, port: int, seconds: float) -> Trouble:
     # The outer process passes on the error from its call to the inner one.
     details = error.details() or ""
     if "UNAVAILABLE" in details or "No available client" in details:
-        return Trouble("The process that loads the definitions has ended.", sure=True)
+        why = "The process that loads the definitions has ended."
+        return Trouble(why, sure=True, ended=True)
     return Trouble(f"The process that loads the definitions fails: {details[:200]}", sure=True)
 
 

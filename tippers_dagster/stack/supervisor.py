@@ -179,7 +179,11 @@ class _Child:
             return  # restarted meanwhile
         if trouble is None:
             self.answered, self.failed_checks = True, 0
-        elif self.answered or time.time() - self.started > self.service.ready_seconds:
+        elif (
+            self.answered
+            or trouble.ended
+            or time.time() - self.started > self.service.ready_seconds
+        ):
             self.failed_checks += 1
             if self.failed_checks >= (MAX_ERRORS if trouble.sure else MAX_TIMEOUTS):
                 self.restart_reason = trouble.why
