@@ -14,7 +14,7 @@ from tippers_dagster.settings import Settings, get_settings
 
 HEAVY = ("torch", "snorkel", "mlflow", "dlt", "matplotlib", "sklearn", "dagster_graphql")
 CONCEPTS = {"device", "people", "resident", "student", "group"}
-OF_NO_CONCEPT = {"labelled_occupancy", "people_count", "forecaster"}
+OF_NO_CONCEPT = {"labelled_occupancy", "people_count", "forecaster", "operations"}
 
 
 @pytest.mark.slow
