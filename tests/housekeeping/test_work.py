@@ -106,6 +106,16 @@ def test_the_past_is_deleted_and_pages_show_the_same(
     assert auto.until_quiet() == [{SESSIONS: 1, SOURCE: 1, DERIVED: 2, DAYS: 1}]
 
 
+def test_the_server_s_zone_does_not_matter(deployment: Callable[..., Automation]) -> None:
+    auto = deployment()
+    name = storage(auto.settings, "SELECT current_database()")[0]
+    storage(auto.settings, f"ALTER DATABASE \"{name}\" SET timezone = 'Asia/Tokyo'")
+    auto.instance.run_storage._engine.dispose()
+    lived(auto, changes=1)
+    assert clean_up(auto.settings, SOON).runs == 0
+    assert clean_up(auto.settings, LATER).runs == 2
+
+
 def test_failed_runs_and_those_of_people_are_kept_for_longer(
     deployment: Callable[..., Automation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +206,9 @@ def test_mlflow_runs_that_nothing_needs(stack: Settings, own_mlflow: str) -> Non
         registered = run("registered", dagster_run_id="3")
         running = run("running", ended=False, dagster_run_id="4")
         notebook = run("notebook")
+        binned = client.create_experiment("theirs")
+        theirs = client.create_run(binned).info.run_id
+        client.delete_experiment(binned)
         client.create_registered_model("model")
         client.create_model_version("model", f"runs:/{registered}/model", registered)
     with warehouse_engine(settings).begin() as connection:
@@ -206,6 +219,8 @@ def test_mlflow_runs_that_nothing_needs(stack: Settings, own_mlflow: str) -> Non
     assert clean_up(settings, MUCH_LATER).mlflow_runs == 2
     with mlflow_client(settings) as client:
         left = {r.info.run_id for r in client.search_runs([experiment], run_view_type=3)}
+        client.restore_experiment(binned)
+        assert client.get_run(theirs).info.run_id == theirs, "what others deleted can be restored"
     assert left == {recorded, child, registered, running, notebook}
     assert not list((artifacts / old).rglob("*.txt"))
     assert not list((artifacts / old_child).rglob("*.txt"))

@@ -23,7 +23,8 @@ from tippers_dagster.occupancy.counting import Counter as Counter_
 from tippers_dagster.occupancy.definitions import occupancy_definitions
 from tippers_dagster.occupancy.partitions import split_key
 from tippers_dagster.occupancy.records import forget_attempts
-from tippers_dagster.occupancy.runs import RANGE_END_TAG, RANGE_START_TAG
+from tippers_dagster.occupancy.reporting import mark_lost
+from tippers_dagster.occupancy.runs import ONWARD_TAG, RANGE_END_TAG, RANGE_START_TAG
 from tippers_dagster.occupancy.state import DAYS, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.status import occupancy_status
 from tippers_dagster.occupancy.tracking import track_space, untrack_space
@@ -477,6 +478,30 @@ def test_materializations_wiped_in_dagster_are_reported_again(
     assert computed(auto.settings) == before, "nothing was computed for it"
 
 
+def test_materializations_of_a_run_that_somebody_deleted_are_reported_again(
+    deployment: Callable[..., Automation],
+) -> None:
+    auto = deployment()
+    small(auto)
+    auto.until_quiet()
+    (run,) = auto.instance.get_runs()
+    auto.instance.delete_run(run.run_id)
+    assert not auto.instance.get_materialized_partitions(dg.AssetKey(SOURCE))
+    assert mark_lost(auto.settings, auto.instance) == 3 + 36 + 9 + 3
+    automation._idle._until = 0.0
+    assert auto.until_quiet() == []
+    assert len(auto.instance.get_materialized_partitions(dg.AssetKey(SOURCE))) == 36
+    assert mark_lost(auto.settings, auto.instance) == 0
+
+
+def test_a_run_that_a_person_starts_again_is_not_automation_s() -> None:
+    """It has the tags of the first."""
+    tags = {ONWARD_TAG: "1.5"}
+    assert assets._requested_at(dg.DagsterRun("job", tags=tags)) == 1.5
+    again = dg.DagsterRun("job", tags=tags, parent_run_id="p", root_run_id="p")
+    assert assets._requested_at(again) is None
+
+
 def test_new_spaces_and_chunks_and_untracking(deployment: Callable[..., Automation]) -> None:
     auto = deployment()
     small(auto)
@@ -602,8 +627,8 @@ def test_deadlines_come_from_history(deployment: Callable[..., Automation]) -> N
     change(auto.settings, "UPDATE tippers.run_duration SET seconds = 50, partitions = 2")
     track_space(auto.settings, space="campus", start=week(3), end=week(7))
     (request,) = auto.requests()
-    # Four levels, each of which took at most 50 s for 2 partitions; four chunks of 17 now.
-    assert request.tags["dagster/max_runtime"] == str(4 * (4 * 17 // 2 * 50) * 4)
+    # Each of four levels took at most 50 s for 2 partitions; four chunks of 1, 12, 3 and 1 now.
+    assert request.tags["dagster/max_runtime"] == str((1 + 12 + 3 + 1) * 4 * 50 // 2 * 4)
 
 
 def test_an_idle_tick_does_not_evaluate(

@@ -64,9 +64,9 @@ class Stale(_SnapshotCondition):
 
 
 class Ready(_SnapshotCondition):
-    """All its inputs are up to date, or requested in the same run."""
+    """All its inputs can be read, or are requested in the same run."""
 
-    description = "All inputs are up to date, or computed in the same run"
+    description = "All inputs are there, or computed in the same run"
     state = "ready"
 
 
@@ -98,18 +98,13 @@ class Sealed(_SnapshotCondition):
     state = "sealed"
 
 
-def up_to_date(stale: dg.AutomationCondition | None = None) -> dg.AutomationCondition:
+def up_to_date() -> dg.AutomationCondition:
     """Keep an asset up to date with its inputs.
 
     Each state of the inputs has some tries with a growing wait between them, then one now and
     then: what is broken must neither be hammered nor hold up the rest.
-
-    Parameters
-    ----------
-    stale
-        In place of ``Stale()``.
     """
-    return (Stale() if stale is None else stale) & Ready() & ~BeingComputed() & ~HeldBack()
+    return Stale() & Ready() & ~BeingComputed() & ~HeldBack()
 
 
 def refreshed(policy: str) -> dg.AutomationCondition:

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from tippers_dagster.housekeeping.work import clean_up
-from tippers_dagster.platform.locks.locks import hold_run_lock
+from tippers_dagster.platform.locks.locks import advisory_locks, hold_run_lock
 from tippers_dagster.settings import Settings, get_settings
 
 NAME = "housekeeping"
@@ -27,7 +27,8 @@ def housekeeping(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]
     """Delete what is older than the settings keep it."""
     settings = get_settings()
     hold_run_lock(settings, context.run.run_id)
-    deleted = clean_up(settings, dt.datetime.now(dt.UTC))
+    with advisory_locks(settings, [NAME], context.log):
+        deleted = clean_up(settings, dt.datetime.now(dt.UTC))
     return dg.MaterializeResult(
         metadata={f"{name}_deleted": number for name, number in asdict(deleted).items()}
     )

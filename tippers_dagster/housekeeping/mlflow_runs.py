@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,14 +12,13 @@ import sqlalchemy as sa
 from tippers_dagster.automation.mlflow_runs import CHILD_TAG
 from tippers_dagster.automation.tables import asset_state
 from tippers_dagster.platform.mlflow.client import mlflow_client
+from tippers_dagster.platform.mlflow.deleting import delete_runs_for_good
 from tippers_dagster.platform.mlflow.search import pages
 from tippers_dagster.platform.mlflow.store import is_server, tracking_uri
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
 PARENT_TAG = "mlflow.parentRunId"
-
-AT_ONCE = 100
 
 
 def delete_old_runs(settings: Settings, before: dt.datetime) -> int:
@@ -37,14 +37,15 @@ def delete_old_runs(settings: Settings, before: dt.datetime) -> int:
             version.run_id for version in pages(client.search_model_versions)
         }
         old = [
-            run.info.run_id
-            for run in _ended(client, experiments, before)
+            run
+            for run in _ended(client, uri, experiments, before)
             if not needed & {run.info.run_id, run.data.tags.get(PARENT_TAG)}
         ]
-        for run_id in old:
-            client.delete_run(run_id)
+        for run in old:
+            if run.info.lifecycle_stage == "active":
+                client.delete_run(run.info.run_id)
     if not is_server(uri):
-        _delete_for_good(uri, old)
+        delete_runs_for_good(uri, {run.info.run_id: run.info.artifact_uri for run in old})
     return len(old)
 
 
@@ -55,21 +56,15 @@ def _recorded(settings: Settings) -> set[str]:
         return {run_id for run_id in connection.scalars(query) if run_id}
 
 
-def _ended(client: Any, experiments: Sequence[str], before: dt.datetime) -> list[Any]:
+def _ended(client: Any, uri: str, experiments: Sequence[str], before: dt.datetime) -> list[Any]:
     """Finished runs with a tag of ours; those of notebooks are other people's."""
     if not experiments:
         return []
+    from mlflow.entities import ViewType
+
     limit = int(before.timestamp() * 1000)
     ended = f"attributes.end_time < {limit} AND attributes.status != 'RUNNING'"
-    found = pages(client.search_runs, list(experiments), ended)
+    # Also those that were marked as deleted when deleting them for good failed.
+    kind = ViewType.ACTIVE_ONLY if is_server(uri) else ViewType.ALL
+    found = pages(partial(client.search_runs, run_view_type=kind), list(experiments), ended)
     return [run for run in found if {"dagster_run_id", CHILD_TAG} & run.data.tags.keys()]
-
-
-def _delete_for_good(uri: str, runs: Sequence[str]) -> None:
-    from mlflow.cli import gc
-
-    # In this process: its arguments, with a password, are shown to nobody.
-    for first in range(0, len(runs), AT_ONCE):
-        listed = ",".join(runs[first : first + AT_ONCE])
-        given = ["--backend-store-uri", uri, "--tracking-uri", uri, "--run-ids", listed]
-        gc.main(given, standalone_mode=False)

@@ -9,9 +9,11 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from tippers_dagster.housekeeping.mlflow_runs import delete_old_runs
+from tippers_dagster.occupancy.reporting import mark_lost
 from tippers_dagster.occupancy.runs import ONWARD_TAG
+from tippers_dagster.occupancy.state import ASSETS
 from tippers_dagster.occupancy.tables import run_duration
-from tippers_dagster.platform.dagster.environment import dagster_environment
+from tippers_dagster.platform.dagster.environment import dagster_environment, dagster_instance
 from tippers_dagster.platform.dagster.past import Past
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -42,14 +44,18 @@ def clean_up(settings: Settings, now: dt.datetime) -> Deleted:
     Events of partitions that have later ones, runs of occupancy's automation that succeeded, ticks
     that requested nothing and evaluations are kept for hours: a live campus makes hundreds of
     megabytes of them a day. Everything else of the past is kept for days.
+
+    Partitions whose materializations Dagster has lost meanwhile are reported on the next tick.
     """
     hours = now - dt.timedelta(hours=settings.keep_events_hours)
     days = now - dt.timedelta(days=settings.keep_runs_days)
     past = Past(databases(settings).dagster)
+    with dagster_instance(settings) as instance:
+        mark_lost(settings, instance)
     runs = past.delete_runs(hours, succeeded_with_tag=ONWARD_TAG) + past.delete_runs(days)
     storage = Path(dagster_environment(settings)["DAGSTER_HOME"]) / "storage"
     return Deleted(
-        events=past.delete_superseded_events(hours),
+        events=past.delete_superseded_events(hours, ASSETS),
         runs=runs,
         folders=past.delete_folders(storage, hours),
         ticks=past.delete_ticks(hours, ["SKIPPED"])

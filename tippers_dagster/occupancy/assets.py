@@ -40,7 +40,7 @@ from tippers_dagster.occupancy.snapshot import keep_up_to_date
 from tippers_dagster.occupancy.source_checks import observe
 from tippers_dagster.occupancy.state import ASSETS, DAYS, DAYS_VERSION, DERIVED, SESSIONS, SOURCE
 from tippers_dagster.occupancy.state import VERSION as COUNTS_VERSION
-from tippers_dagster.occupancy.work import Outcome, compute, compute_due
+from tippers_dagster.occupancy.work import SAME_REQUEST_SECONDS, Outcome, compute, compute_due
 from tippers_dagster.platform.disk import environment_fault
 from tippers_dagster.platform.redaction import recordable
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
@@ -199,7 +199,7 @@ def _materialize(context: dg.AssetExecutionContext, asset: str) -> Iterator[dg.A
     dagster.Failure
         If a chunk failed. All others were computed and reported.
     """
-    requested_at = context.run.tags.get(ONWARD_TAG)
+    requested_at = _requested_at(context.run)
     following = ASSETS[ASSETS.index(asset) :]
     outcomes: list[Outcome] = []
     for level in (asset,) if requested_at is None else following:
@@ -219,21 +219,30 @@ def _materialize(context: dg.AssetExecutionContext, asset: str) -> Iterator[dg.A
         _fail(failed)
 
 
-def _compute(context: dg.AssetExecutionContext, asset: str, requested_at: str | None) -> Outcome:
+def _requested_at(run: dg.DagsterRun) -> float | None:
+    """When automation requested the run (Unix seconds); None if a person started it.
+
+    A run that somebody executes again has the tags of the first.
+    """
+    tag = run.tags.get(ONWARD_TAG)
+    return None if tag is None or run.parent_run_id is not None else float(tag)
+
+
+def _compute(context: dg.AssetExecutionContext, asset: str, requested_at: float | None) -> Outcome:
     settings = get_settings()
     run_id = context.run.run_id
     chunks = _chunks(context)
     with (
-        _excusing(settings, asset, chunks),
+        _excusing(settings, asset, chunks, requested_at),
         run_locks(settings, run_id, asset, chunks, context.log),
     ):
         if requested_at is not None:
-            outcome = compute_due(settings, asset, chunks, run_id, float(requested_at))
+            outcome = compute_due(settings, asset, chunks, run_id, requested_at)
         else:
             stale_only = STALE_ONLY_TAG in context.run.tags
             keys = [split_key(asset, key) for key in context.partition_keys]
             outcome = compute(settings, asset, keys, run_id, stale_only=stale_only)
-        _excuse(settings, asset, outcome.failed)
+        _excuse(settings, asset, outcome.failed, requested_at)
     if outcome.computed:
         engine = warehouse_engine(settings)
         record_duration(engine, run_id, asset, outcome.computed, outcome.seconds)
@@ -257,7 +266,9 @@ def _chunks(context: dg.AssetExecutionContext) -> list[str]:
 
 
 @contextmanager
-def _excusing(settings: Settings, asset: str, chunks: list[str]) -> Iterator[None]:
+def _excusing(
+    settings: Settings, asset: str, chunks: list[str], requested_at: float | None
+) -> Iterator[None]:
     """Do not count a run as an attempt at its partitions if the environment failed.
 
     Raises
@@ -271,16 +282,24 @@ def _excusing(settings: Settings, asset: str, chunks: list[str]) -> Iterator[Non
         fault = environment_fault(error)
         if fault is None:
             raise
-        _excuse(settings, asset, dict.fromkeys(chunks, fault))
+        _excuse(settings, asset, dict.fromkeys(chunks, fault), requested_at)
         raise fault from error
 
 
-def _excuse(settings: Settings, asset: str, failed: Mapping[str, BaseException]) -> None:
-    """Do not count attempts at chunks that failed through the environment; retry them later."""
+def _excuse(
+    settings: Settings,
+    asset: str,
+    failed: Mapping[str, BaseException],
+    requested_at: float | None,
+) -> None:
+    """Do not count automation's attempts at chunks that failed through the environment; retry them
+    later.
+    """
     excused = {chunk for chunk, error in failed.items() if environment_fault(error) is not None}
-    if excused:
+    if excused and requested_at is not None:
+        since = dt.datetime.fromtimestamp(requested_at - SAME_REQUEST_SECONDS, dt.UTC)
         until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=settings.environment_retry_seconds)
-        take_back_attempts(warehouse_engine(settings), asset, excused, until)
+        take_back_attempts(warehouse_engine(settings), asset, excused, since, until)
 
 
 def _fail(failed: list[Outcome]) -> NoReturn:

@@ -108,7 +108,7 @@ def pack_requests(snapshot: Snapshot, requests: Sequence[dg.RunRequest]) -> list
 
     A chunk is the work of one run: it begins with the first asset of which partitions are
     requested. The live chunks go first, in a run of their own, then the others from the newest on.
-    Each run counts as an attempt at its requested partitions.
+    Each run counts as an attempt at all partitions that are due in its chunks.
     """
     given = _by_asset(requests)
     wanted = {asset: _requested(snapshot.keys[asset], asset, given[asset]) for asset in given}
@@ -128,9 +128,11 @@ def pack_requests(snapshot: Snapshot, requests: Sequence[dg.RunRequest]) -> list
     for first, end in taken:
         attempted[first:end] = True
     engine = warehouse_engine(snapshot.settings)
-    for asset, mask in wanted.items():
+    for asset in wanted:
+        # All that are due, as not all of many are named: a run that dies was an attempt at each.
         level = snapshot.state.level(asset)
-        record_attempts(engine, level, _in_level(snapshot, level, mask & attempted), now)
+        chosen = np.isin(level.chunks, [chunks.keys[j] for j in np.flatnonzero(attempted)])
+        record_attempts(engine, level, snapshot.due(level) & chosen, now)
     return [_request(snapshot, chunks, wanted, slice(*r), given, now) for r in taken]
 
 
@@ -209,8 +211,12 @@ def _request(
     spaces = snapshot.keys[asset][0]
     corners = ((spaces[rows[0]], covered.start), (spaces[rows[-1]], covered.stop - 1))
     first, last = (partition_key(asset, space, chunks.keys[i]) for space, i in corners)
-    engine, size = warehouse_engine(settings), sum(chunks.sizes[covered])
-    history = sum(expected_seconds(engine, one, size) or 0 for one in following)
+    engine = warehouse_engine(settings)
+    columns = covered.stop - covered.start
+    history = sum(
+        expected_seconds(engine, one, len(snapshot.keys[one][0]) * columns) or 0
+        for one in following
+    )
     deadline = max(settings.deadline_floor_seconds, history * settings.deadline_factor)
     like = given[asset][0]
     tags = {k: v for k, v in like.tags.items() if k not in (ONE_KEY_TAG, *_DIMENSION_TAGS)}
@@ -265,13 +271,6 @@ def _order(snapshot: Snapshot, level: Level) -> tuple[np.ndarray, ...]:
         np.array([row_at[space] for space in rows], np.int64),
         np.array([column_at[chunk] for chunk in columns], np.int64),
     )
-
-
-def _in_level(snapshot: Snapshot, level: Level, mask: np.ndarray) -> np.ndarray:
-    """An array in the order of Dagster's keys in that of a level."""
-    found = np.zeros(level.stale.shape, bool)
-    found[_order(snapshot, level)] = mask
-    return found
 
 
 # --- idle ticks --------------------------------------------------------------------------------

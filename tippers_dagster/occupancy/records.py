@@ -359,14 +359,27 @@ def record_attempts(
 
 
 def take_back_attempts(
-    engine: sa.Engine, asset: str, chunks: Collection[str], until: dt.datetime
+    engine: sa.Engine,
+    asset: str,
+    chunks: Collection[str],
+    requested_at: dt.datetime,
+    until: dt.datetime,
 ) -> None:
-    """Take back one attempt at an asset's partitions in these chunks, as the environment failed;
-    the next is made no earlier than ``until``.
+    """Take back the attempts that one run made at an asset's partitions in these chunks, as the
+    environment failed; the next is made no earlier than ``until``.
+
+    Parameters
+    ----------
+    requested_at
+        When the run was requested: earlier attempts are those of other runs.
     """
     query = (
         sa.update(attempt)
-        .where(attempt.c.asset == asset, attempt.c.chunk.in_(list(chunks)))
+        .where(
+            attempt.c.asset == asset,
+            attempt.c.chunk.in_(list(chunks)),
+            attempt.c.requested_at >= requested_at,
+        )
         .values(tries=sa.func.greatest(attempt.c.tries - 1, 0), held_until=until)
     )
     with engine.begin() as connection:

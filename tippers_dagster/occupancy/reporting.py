@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from tippers_dagster.automation.unreported import unfinished_runs
 from tippers_dagster.occupancy.describe import describe_partition
-from tippers_dagster.occupancy.partitions import CHUNK, SPACE
+from tippers_dagster.occupancy.partitions import CHUNK, SPACE, partition_key
 from tippers_dagster.occupancy.state import ASSETS, COUNTS
 from tippers_dagster.occupancy.tables import partition_figures, unreported, wipe
 from tippers_dagster.occupancy.work import Outcome
@@ -95,18 +95,40 @@ def _notice_wipes(engine: sa.Engine, instance: dg.DagsterInstance) -> None:
             if details is None or details.last_wipe_timestamp is None:
                 continue
             wiped_at = dt.datetime.fromtimestamp(details.last_wipe_timestamp, dt.UTC)
-            if known.get(asset) == wiped_at:
-                continue
-            _mark_unreported(connection, asset)
-            row = insert(wipe).values(asset=asset, wiped_at=wiped_at)
-            connection.execute(
-                row.on_conflict_do_update(index_elements=["asset"], set_={"wiped_at": wiped_at})
-            )
-        for asset in set(ASSETS).difference(records):  # Dagster has a new storage
-            _mark_unreported(connection, asset)
+            if asset not in known or known[asset] < wiped_at:
+                _mark_unreported(connection, asset, wiped_at)
+        for asset in set(ASSETS).difference(records):  # just wiped, or Dagster has a new storage
+            _mark_unreported(connection, asset, dt.datetime.now(dt.UTC))
 
 
-def _mark_unreported(connection: sa.Connection, asset: str) -> None:
+def mark_lost(settings: Settings, instance: dg.DagsterInstance) -> int:
+    """Mark the runs of recorded partitions that Dagster does not list as materialized, such as
+    after somebody deleted a run on its pages; returns the number of partitions.
+    """
+    engine, figures = warehouse_engine(settings), partition_figures.c
+    lost = 0
+    for asset in ASSETS:
+        listed = instance.get_materialized_partitions(dg.AssetKey(asset))
+        query = sa.select(figures.space, figures.chunk, figures.run_id)
+        with engine.begin() as connection:
+            rows = connection.execute(query.where(figures.asset == asset)).all()
+            runs = [
+                run_id
+                for space, chunk, run_id in rows
+                if partition_key(asset, space, chunk) not in listed
+            ]
+            lost += len(runs)
+            for run_id in set(runs):
+                row = insert(unreported).values(run_id=run_id, asset=asset)
+                connection.execute(row.on_conflict_do_nothing())
+    return lost
+
+
+def _mark_unreported(connection: sa.Connection, asset: str, wiped_at: dt.datetime) -> None:
+    row = insert(wipe).values(asset=asset, wiped_at=wiped_at)
+    connection.execute(
+        row.on_conflict_do_update(index_elements=["asset"], set_={"wiped_at": wiped_at})
+    )
     figures = partition_figures.c
     runs = sa.select(figures.run_id, figures.asset).where(figures.asset == asset).distinct()
     row = insert(unreported).from_select(["run_id", "asset"], runs)

@@ -20,7 +20,12 @@ from tippers_dagster.campus.spaces.tracking import list_tracked, wanted_grid
 from tippers_dagster.campus.spaces.tree import NoSpaces, load_tree
 from tippers_dagster.occupancy.records import record_observed
 from tippers_dagster.occupancy.sessions import consecutive
-from tippers_dagster.occupancy.tables import partition_figures, sealed_chunk, source_chunk
+from tippers_dagster.occupancy.tables import (
+    partition_figures,
+    replacing,
+    sealed_chunk,
+    source_chunk,
+)
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.settings import Settings
 
@@ -134,9 +139,11 @@ def due(
 
 
 def computed_among(settings: Settings, chunks: Iterable[str]) -> list[str]:
-    """Those of the chunks whose sessions are computed and not sealed, in order."""
+    """Those of the chunks that are not sealed and whose sessions are computed or being read."""
+    reading = sa.select(replacing.c.chunk).where(replacing.c.asset == "sessions")
     with warehouse_engine(settings).connect() as connection:
-        return sorted(_computed_chunks(connection).intersection(chunks))
+        computed = _computed_chunks(connection).union(connection.scalars(reading))
+        return sorted(computed.intersection(chunks))
 
 
 def fingerprints(settings: Settings, chunks: list[str]) -> dict[str, int]:

@@ -363,7 +363,8 @@ class _Reader:
         same = _unsigned(attempts["wanted"])[at.kept] == wanted[at.cells]
         tries[at.cells] = np.where(same, attempts["tries"].to_numpy()[at.kept], 0)
         requested_at[at.cells] = attempts["requested_at"].to_numpy()[at.kept]
-        held_until[at.cells] = np.where(same, attempts["held_until"].to_numpy()[at.kept], 0)
+        # The environment fails whatever the inputs are.
+        held_until[at.cells] = attempts["held_until"].to_numpy()[at.kept]
         return Level(
             asset,
             spaces,

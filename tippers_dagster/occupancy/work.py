@@ -140,6 +140,7 @@ def compute_due(
     state = load_state(settings, wanted_grid(settings, load_tree(settings)))
     level = state.level(asset)
     requested = np.abs(level.requested_at - requested_at) < SAME_REQUEST_SECONDS
+    requested &= level.tries > 0  # of the inputs as they are now
     chosen = level.stale & level.computable & np.isin(level.chunks, chunks)
     chosen &= requested | ~level.held_back(settings)
     outcome = Outcome(asset, chunks)

@@ -130,6 +130,29 @@ def test_notes_tell_how_far_a_session_reaches(settings: Settings) -> None:
     assert max(reached) == dt.date(2025, 1, 26), "where it was before"
 
 
+def test_times_without_end_are_no_reason_to_fail(settings: Settings) -> None:
+    note_changes(settings)
+    before = first(settings)
+    change(
+        settings,
+        "INSERT INTO source.user_ap_trajectory (mac_address, start_time, end_time, space_id) "
+        "VALUES ('m3', '2025-03-03 09:00', 'infinity', 'r1'), ('m4', '-infinity', NULL, 'r1'), "
+        "('m5', '9999-12-31', NULL, 'r1'), ('m6', '0044-03-15 BC', NULL, 'r1')",
+    )
+    assert told(settings, before).days == [(dt.date(2025, 3, 3), dt.date(2025, 3, 4))]
+
+
+def test_what_triggers_do_not_see_is_still_told(settings: Settings) -> None:
+    note_changes(settings)
+    before = first(settings)
+    change(settings, "TRUNCATE source.user_ap_trajectory")
+    found = told(settings, before)
+    assert found.days is None
+    change(settings, "DROP TRIGGER tippers_deleted ON source.user_ap_trajectory")
+    campus.add_sessions(settings, [seen("m4", 1)])
+    assert told(settings, found).days is None, "not all of them are there"
+
+
 def test_what_commits_late_is_not_missed(settings: Settings) -> None:
     """A transaction may begin before a question and commit after it."""
     note_changes(settings)

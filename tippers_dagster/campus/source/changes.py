@@ -35,9 +35,22 @@ KEPT = dt.timedelta(days=1)
 
 _NOTED = """
     SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS next,
-        (SELECT json_agg(DISTINCT jsonb_build_array(first, last)) FROM {notes}
-         WHERE noted_in >= CAST(:since AS xid8)) AS days
+        (SELECT json_agg(DISTINCT jsonb_build_array(first,
+            CASE WHEN last < CAST(:latest AS date) THEN last END)) FROM {notes}
+         WHERE noted_in >= CAST(:since AS xid8)
+           AND first > CAST(:earliest AS date) AND first < CAST(:latest AS date)) AS days
 """
+"""Sessions of no plausible time, or that end in 'infinity', have no effect by these."""
+
+_EARLIEST, _LATEST = "0002-01-01", "9990-01-01"
+
+
+_EVENTS = {
+    "inserted": "AFTER INSERT ON {} REFERENCING NEW TABLE AS changed",
+    "deleted": "AFTER DELETE ON {} REFERENCING OLD TABLE AS changed",
+    "updated_from": "AFTER UPDATE ON {} REFERENCING OLD TABLE AS changed",
+    "updated_to": "AFTER UPDATE ON {} REFERENCING NEW TABLE AS changed",
+}
 
 
 @dataclass(frozen=True)
@@ -88,12 +101,15 @@ def changes(settings: Settings, cursor: str | None) -> Changes | None:
         if _has_notes(connection, table):
             since = before.get("noted_in")
             noted = sa.text(_NOTED.format(notes=_notes(table.schema)))
-            row = connection.execute(noted, {"since": since or "3"}).one()
+            bounds = {"earliest": _EARLIEST, "latest": _LATEST}
+            row = connection.execute(noted, {"since": since or "3", **bounds}).one()
             after["noted_in"] = row.next
             asked_at = before.get("asked_at", 0.0)
             if since is not None and now.timestamp() - asked_at < KEPT.total_seconds():
                 days = [_reach(settings, *map(_date, pair)) for pair in row.days or []]
-                changed = bool(days)
+                if changed and not days:
+                    days = None  # what triggers do not see: TRUNCATE, a partition that was added
+                changed = changed or bool(days)
         return Changes(json.dumps(after), changed, days)
 
 
@@ -137,16 +153,10 @@ def noting_sql(settings: Settings, reader: str | None = None) -> list[str]:
         f"'{int(2 * KEPT.total_seconds())} s'; END IF; RETURN NULL; END $$",
         f"REVOKE ALL ON FUNCTION {function}() FROM PUBLIC",
     ]
-    events = {
-        "inserted": "AFTER INSERT ON {} REFERENCING NEW TABLE AS changed",
-        "deleted": "AFTER DELETE ON {} REFERENCING OLD TABLE AS changed",
-        "updated_from": "AFTER UPDATE ON {} REFERENCING OLD TABLE AS changed",
-        "updated_to": "AFTER UPDATE ON {} REFERENCING NEW TABLE AS changed",
-    }
     statements += [
         f"CREATE OR REPLACE TRIGGER tippers_{name} {event.format(table.sql)} "
         f"FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
-        for name, event in events.items()
+        for name, event in _EVENTS.items()
     ]
     if reader is not None:
         statements.append(f"GRANT SELECT ON {notes} TO {quote_identifier(reader)}")
@@ -204,10 +214,10 @@ def _notes(schema: str) -> str:
 def _has_notes(connection: sa.Connection, table: Table) -> bool:
     """Whether triggers note changes, and this role may read the notes."""
     query = sa.text(
-        "SELECT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = to_regclass(:table) "
-        "AND t.tgname = 'tippers_inserted' AND t.tgenabled <> 'D') AND coalesce("
+        "SELECT (SELECT count(*) = :all FROM pg_trigger t WHERE t.tgrelid = to_regclass(:table) "
+        "AND t.tgname LIKE 'tippers\\_%' AND t.tgenabled <> 'D') AND coalesce("
         "has_table_privilege(to_regclass(:notes), 'SELECT'), false)"
     )
     name = f"{quote_identifier(table.schema)}.{quote_identifier(table.name)}"
-    names = {"table": name, "notes": _notes(table.schema)}
+    names = {"table": name, "notes": _notes(table.schema), "all": len(_EVENTS)}
     return bool(connection.execute(query, names).scalar_one())

@@ -7,6 +7,7 @@ pinned, on PostgreSQL; tests fail where they change.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -22,16 +23,27 @@ RUNS = 200
 
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 
-_OLD_EVENTS = """
-    SELECT id FROM event_logs e
-    WHERE e.partition IS NOT NULL AND e.timestamp < %(before)s
-      AND (e.dagster_event_type IN ('ASSET_MATERIALIZATION', 'ASSET_OBSERVATION')
-        AND EXISTS (SELECT FROM event_logs n WHERE n.asset_key = e.asset_key
-          AND n.dagster_event_type = e.dagster_event_type AND n.partition = e.partition
-          AND n.id > e.id))
-    LIMIT %(batch)s
+_LATER = """
+    EXISTS (SELECT FROM event_logs n WHERE n.asset_key = e.asset_key
+      AND n.dagster_event_type = e.dagster_event_type AND n.partition = e.partition AND n.id > e.id)
+"""
+"""Of an event of a partition; the index of these has no others."""
+
+_OLD_EVENTS = f"""
+    SELECT id FROM (SELECT * FROM event_logs WHERE id > %(after)s AND partition IS NOT NULL
+      AND asset_key = ANY(%(assets)s) AND timestamp < %(before)s
+      AND dagster_event_type IN ('ASSET_MATERIALIZATION', 'ASSET_OBSERVATION')
+      ORDER BY id LIMIT %(batch)s) e
+    WHERE {_LATER}
 """
 """Materializations and observations of partitions that have later ones."""
+
+_LAST_OLD_EVENT = """
+    SELECT max(id) FROM (SELECT id FROM event_logs WHERE id > %(after)s AND partition IS NOT NULL
+      AND asset_key = ANY(%(assets)s) AND timestamp < %(before)s
+      AND dagster_event_type IN ('ASSET_MATERIALIZATION', 'ASSET_OBSERVATION')
+      ORDER BY id LIMIT %(batch)s) e
+"""
 
 _OLD_RUNS = """
     SELECT run_id FROM runs r WHERE update_timestamp < %(before)s AND status = ANY(%(statuses)s)
@@ -40,19 +52,18 @@ _OLD_RUNS = """
     ORDER BY id LIMIT %(limit)s
 """
 
-_EVENTS_OF_RUNS = """
+_EVENTS_OF_RUNS = f"""
     SELECT id FROM event_logs e
     WHERE e.run_id = ANY(%(runs)s)
       AND (coalesce(e.dagster_event_type, '') NOT IN ('ASSET_MATERIALIZATION', 'ASSET_OBSERVATION')
-        OR EXISTS (SELECT FROM event_logs n WHERE n.asset_key = e.asset_key
-          AND n.dagster_event_type = e.dagster_event_type
-          AND n.partition IS NOT DISTINCT FROM e.partition AND n.id > e.id))
+        OR (e.partition IS NOT NULL AND {_LATER})
+        OR (e.partition IS NULL AND e.id < (SELECT max(n.id) FROM event_logs n
+          WHERE n.asset_key = e.asset_key AND n.dagster_event_type = e.dagster_event_type)))
       AND NOT EXISTS (SELECT FROM asset_check_executions c
         WHERE c.evaluation_event_storage_id = e.id)
-    LIMIT %(batch)s
 """
-"""All but the latest materialization and observation of a partition, and the results of checks that
-are kept."""
+"""All but the latest materialization and observation of an asset or partition, and the results of
+checks that are kept."""
 
 _CHECKS_OF_RUNS = """
     DELETE FROM asset_check_executions c WHERE c.run_id = ANY(%(runs)s)
@@ -109,9 +120,17 @@ class Past:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def delete_superseded_events(self, before: dt.datetime) -> int:
-        """Delete materializations and observations of partitions that have later ones."""
-        return self._events(_OLD_EVENTS, {"before": _naive(before)})
+    def delete_superseded_events(self, before: dt.datetime, assets: Sequence[str]) -> int:
+        """Delete materializations and observations of partitions of these assets that have later
+        ones.
+        """
+        values: dict[str, object] = {"before": _naive(before), "batch": BATCH, "after": 0}
+        values["assets"] = [json.dumps([asset]) for asset in assets]
+        total = 0
+        while last := self._rows(_LAST_OLD_EVENT, values)[0][0]:
+            total += self._execute(_DELETE_EVENTS.format(old=_OLD_EVENTS), values)
+            values["after"] = last
+        return total
 
     def delete_runs(self, before: dt.datetime, *, succeeded_with_tag: str | None = None) -> int:
         """Delete runs that finished before a moment, their events and the results of their checks.
@@ -128,29 +147,29 @@ class Past:
         int
             The number of runs.
         """
-        values: dict[str, object] = {"before": _naive(before), "limit": RUNS}
+        values: dict[str, object] = {"before": before, "limit": RUNS}
         values |= {"statuses": list(FINISHED), "tag": succeeded_with_tag}
         if succeeded_with_tag is not None:
             values["statuses"] = ["SUCCESS"]
         total = 0
         while runs := [row[0] for row in self._rows(_OLD_RUNS, values)]:
             self._execute(_CHECKS_OF_RUNS, {"runs": runs})
-            self._events(_EVENTS_OF_RUNS, {"runs": runs})
+            self._execute(_DELETE_EVENTS.format(old=_EVENTS_OF_RUNS), {"runs": runs})
             total += self._execute("DELETE FROM runs WHERE run_id = ANY(%(runs)s)", {"runs": runs})
         return total
 
     def delete_ticks(self, before: dt.datetime, statuses: Sequence[str]) -> int:
         """Delete ticks of sensors and schedules."""
-        values = {"before": _naive(before), "statuses": list(statuses)}
+        values = {"before": before, "statuses": list(statuses)}
         return self._batches(_TICKS, values)
 
     def delete_evaluations(self, before: dt.datetime) -> int:
         """Delete evaluations of automation conditions, but for the latest of each asset."""
-        return self._batches(_EVALUATIONS, {"before": _naive(before)})
+        return self._batches(_EVALUATIONS, {"before": before})
 
     def delete_backfills(self, before: dt.datetime) -> int:
         """Delete backfills that ended."""
-        return self._execute(_BACKFILLS, {"before": _naive(before)})
+        return self._execute(_BACKFILLS, {"before": before})
 
     def delete_snapshots(self) -> int:
         """Delete snapshots of jobs and plans that no run refers to."""
@@ -170,9 +189,6 @@ class Past:
         for path in old:
             shutil.rmtree(path)
         return len(old)
-
-    def _events(self, old: str, values: dict[str, object]) -> int:
-        return self._batches(_DELETE_EVENTS.format(old=old), values)
 
     def _batches(self, statement: str, values: dict[str, object]) -> int:
         total = 0
@@ -201,7 +217,10 @@ class Past:
 
 
 def _naive(moment: dt.datetime) -> dt.datetime:
-    """As Dagster's columns have it."""
+    """As the times of events are: in UTC.
+
+    All other columns are in the server's zone, and PostgreSQL compares them with an instant rightly.
+    """
     return moment.astimezone(dt.UTC).replace(tzinfo=None)
 
 

@@ -58,6 +58,8 @@ class RunQueue(QueuedRunCoordinator):
         """Dagster's limits, and that of other runs."""
         config = super().get_run_queue_config()
         slots = config.max_concurrent_runs
+        if slots < 0:  # no limit
+            return config
         limits = [
             {"key": OTHERS_TAG, "value": OTHERS, "limit": max(1, slots - 1)},
             {"key": SLOT_TAG, "value": COMMON, "limit": slots},
