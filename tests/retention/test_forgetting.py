@@ -20,7 +20,7 @@ from tests.sql.definitions import MACS
 from tippers_dagster.campus.addresses import device_addresses
 from tippers_dagster.campus.log.people import UserNames, persons
 from tippers_dagster.cli import build_app
-from tippers_dagster.errors import BadInput
+from tippers_dagster.errors import BadInput, TippersError
 from tippers_dagster.labelling.gold import give
 from tippers_dagster.occupancy.launch import materialize
 from tippers_dagster.occupancy.reading import read_occupancy
@@ -178,6 +178,68 @@ def test_a_person_goes_with_devices_that_nobody_else_used(
         persons_named(settings, "host/pc-1")
     with pytest.raises(BadInput, match="not the address"):
         device_named(settings, "00:00:00:00:00:00")
+
+
+@pytest.mark.slow
+def test_a_person_s_devices_are_found_again_after_a_failure(
+    small: Small, own_mlflow: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then nothing but the list says that they were the person's."""
+    settings = small.settings
+    (ada,) = persons(pa.array(["ada"]), UserNames(), device_key(settings)).to_pylist()
+    change(settings, "TRUNCATE source.user_ap_trajectory")
+    hour = dt.timedelta(hours=1)
+    log = [Seen(MACS[0], "r1", START, START + hour, ada)]
+    add_sessions(settings, [*log, Seen(MACS[0], "r1", START + 2 * hour, START + 3 * hour)])
+    track_space(settings, space="hall", start=dt.date(2025, 1, 6), end=dt.date(2025, 1, 13))
+    materialize(settings, small.instance)
+    named, own = persons_named(settings, "ada"), device_named(settings, MACS[0])
+
+    def fails(*given: object, **options: object) -> None:
+        raise TippersError("a partition of another building failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(forgetting, "materialize", fails)
+        with pytest.raises(TippersError, match="another building"):
+            run(small, named)
+    assert own.name in device_addresses(settings)["mac_address"].to_pylist()
+    materialize(settings, small.instance)
+    run(small, named)
+    assert places(settings, tmp_path, [*named, own]) == set()
+
+
+def test_a_device_that_is_only_in_the_log_goes_with_its_person(
+    small: Small, own_mlflow: str, tmp_path: Path
+) -> None:
+    """No table of ours leads from its hash to its address yet."""
+    settings = small.settings
+    (ada,) = persons(pa.array(["ada"]), UserNames(), device_key(settings)).to_pylist()
+    new = "02:00:00:00:77:01"
+    hour = dt.timedelta(hours=1)
+    add_sessions(
+        settings,
+        [Seen(new, "r1", START, START + hour, ada), Seen(new, "r1", START + 2 * hour, START)],
+    )
+    run(small, persons_named(settings, "ada"))
+    assert places(settings, tmp_path, [device_named(settings, new)]) == set()
+
+
+def test_an_id_of_the_log_s_own_is_refused(small: Small) -> None:
+    """It may be that of a room as well, and everything with it would go."""
+    for text in ("r1", "101", "laptop-7"):
+        with pytest.raises(BadInput, match="id of the log's own"):
+            device_named(small.settings, text)
+
+
+@pytest.mark.slow
+def test_what_is_known_of_others_in_untracked_chunks_stays(computed: Small, tmp_path: Path) -> None:
+    settings, device = computed.settings, device_named(computed.settings, ADDRESS)
+    change(settings, "DELETE FROM tippers.tracking")
+    before = places(settings, tmp_path, [device])
+    assert "chunks that are no longer tracked" in run(computed, [device], really=False).remains
+    with pytest.raises(TippersError, match="Nothing was removed"):
+        run(computed, [device])
+    assert places(settings, tmp_path, [device]) == before
 
 
 def test_what_cannot_be_removed_is_an_error(small: Small, own_mlflow: str) -> None:

@@ -27,9 +27,10 @@ from sqlalchemy.dialects.postgresql import insert
 from tippers_dagster.automation.tables import asset_state
 from tippers_dagster.campus.addresses import device_addresses
 from tippers_dagster.campus.devices import addresses, normalise_devices
-from tippers_dagster.campus.forgotten import Forgettable, list_hashes
+from tippers_dagster.campus.forgotten import Forgettable, Forgotten, list_hashes
 from tippers_dagster.campus.identities import keyed_hashes
 from tippers_dagster.campus.intake.tables import reject
+from tippers_dagster.campus.local_time import chunk_bounds
 from tippers_dagster.campus.log.people import ANONYMOUS, UserNames, persons
 from tippers_dagster.campus.source.log_source import said_of_logs
 from tippers_dagster.campus.source.schema import PERSON, source_tables
@@ -48,7 +49,6 @@ from tippers_dagster.occupancy.records import void
 from tippers_dagster.occupancy.repack import occupancy_lake
 from tippers_dagster.occupancy.state import DAYS, SESSIONS, SOURCE
 from tippers_dagster.occupancy.tables import sealed_chunk, session_reject
-from tippers_dagster.occupancy.tracking import purge_untracked
 from tippers_dagster.platform.keys import device_key
 from tippers_dagster.platform.lake import Lake
 from tippers_dagster.platform.lake.keys import SESSIONS_PREFIX, chunk_of
@@ -72,6 +72,8 @@ ASSET_OF = {
 
 COUNTS_ONLY = ("occupancy/", "labelled/", "forecasts/", "mlflow/")
 """Folders of the lake in which no device is named."""
+
+DEVICE_COLUMN = "mac_address"
 
 RUN = "forget"
 SHOWN = 5
@@ -125,17 +127,24 @@ class Forgetting:
 
 # --- who ----------------------------------------------------------------------------------------
 def device_named(settings: Settings, address: str) -> Entity:
-    """The device with an address or id, in any spelling.
+    """The device with an address, in any spelling.
 
     Raises
     ------
     BadInput
-        When it names no device.
+        When it is no address. An id of a log's own may be any text, such as a number that is also
+        that of a room, and cannot be searched for in all tables.
     """
     names, reasons = normalise_devices(pa.array([address], pa.string()))
     if reasons[0] >= 0:
         raise BadInput("This is not the address of a device.", "Write it as the log does.")
     name = names[0].as_py()
+    if not _is_address(name):
+        raise BadInput(
+            "This is an id of the log's own, not the address of a device.",
+            "Only addresses can be told from other values in all tables. Delete the id's rows "
+            "where the log comes from; all that is computed from them follows.",
+        )
     return Entity("device", keyed_hashes([name], device_key(settings))[0], name)
 
 
@@ -194,12 +203,15 @@ def forget(
     ------
     NotForgotten
         When something could not be removed; names it. What was removed stays removed.
+    TippersError
+        When chunks that are no longer tracked have files about it; nothing was removed.
     """
     ensure_roles(settings)
     outcome = Forgetting(persons=sum(e.kind == "person" for e in named))
     report("Looking for it.")
     entities = [*named, *_devices_of(settings, named, outcome)]
     outcome.devices = sum(e.kind == "device" for e in entities)
+    _refuse_untracked(settings, entities, outcome, really=really)
     if not really:
         _look(settings, entities, outcome)
     else:
@@ -209,10 +221,12 @@ def forget(
         report("Removing it from results.")
         _clean_results(settings, entities, outcome, log)
         report("Computing the log and occupancy without it.")
-        _recompute(settings, instance, entities, outcome, log)
-        # Runs that had read the log before may have written results since. Addresses come last:
-        # an interrupted call finds a person's devices by what is left of them.
-        _clean_results(settings, entities, outcome, log)
+        try:
+            _recompute(settings, instance, entities, outcome, log)
+        finally:
+            # Runs that had read the log before may have written results since.
+            _clean_results(settings, entities, outcome, log)
+        # Addresses come last: by them an interrupted call finds the devices that are on the list.
         _clean_source(settings, entities, outcome, really=True, addresses=True)
         _vacuum(settings)
         _record(settings, entities, outcome)
@@ -230,17 +244,23 @@ def _devices_of(
     wanted = {e.hash for e in named if e.kind == "person"}
     if not wanted:
         return
-    mine: set[int] = set()
+    known = device_addresses(settings)
+    names = dict(zip(known["device"].to_pylist(), known["mac_address"].to_pylist(), strict=True))
+    hashes = known["device"].to_numpy()
+    # Those of a call that was interrupted after their sessions were removed.
+    mine: set[int] = set(hashes[Forgotten.read(settings).devices(hashes)].tolist())
     others: set[int] = set()
-    for devices, users in (*_seen_in_lake(settings), *_seen_in_source(settings, wanted)):
+    for devices, users in (*_seen_in_lake(settings), *_seen_in_source(settings, wanted, names)):
         is_mine = np.isin(users, np.fromiter(wanted, np.uint64))
         mine.update(devices[is_mine].tolist())
         others.update(devices[~is_mine & (users > 0)].tolist())
     outcome.shared = len(mine & others)
-    known = device_addresses(settings)
-    names = dict(zip(known["device"].to_pylist(), known["mac_address"].to_pylist(), strict=True))
-    for device in sorted(mine - others):
-        yield Entity("device", device, names.get(device, ""))
+    found = [Entity("device", device, names.get(device, "")) for device in sorted(mine - others)]
+    if nameless := sum(not entity.name for entity in found):
+        outcome.remains["devices without a known address"] = (
+            f"{nameless:,} of the person's: tables that name them by their addresses still do."
+        )
+    yield from found
 
 
 Seen = tuple[np.ndarray, np.ndarray]
@@ -254,8 +274,13 @@ def _seen_in_lake(settings: Settings) -> Iterator[Seen]:
         yield table["device"].to_numpy(), pc.fill_null(table[PERSON], 0).to_numpy()
 
 
-def _seen_in_source(settings: Settings, wanted: Collection[int]) -> Iterator[Seen]:
-    """The same of sessions in our own log, of devices that the persons used."""
+def _seen_in_source(
+    settings: Settings, wanted: Collection[int], addresses_of: dict[int, str]
+) -> Iterator[Seen]:
+    """The same of sessions in our own log, of devices that the persons used.
+
+    ``addresses_of``: gains their addresses, by hash.
+    """
     if not _is_ours(settings):
         return
     table = source_tables(settings)[SESSION_TABLE]
@@ -272,7 +297,13 @@ def _seen_in_source(settings: Settings, wanted: Collection[int]) -> Iterator[See
     names, reasons = normalise_devices(pa.array([mac for mac, _ in rows], pa.string()))
     hashes = np.array(keyed_hashes(names.to_pylist(), device_key(settings)), np.uint64)
     users = np.array([person % 2**64 for _, person in rows], np.uint64)
-    yield hashes[reasons < 0], users[reasons < 0]
+    good = reasons < 0
+    addresses_of.update(
+        (value, name)
+        for value, name, is_good in zip(hashes.tolist(), names.to_pylist(), good, strict=True)
+        if is_good
+    )
+    yield hashes[good], users[good]
 
 
 # --- the list and the log -----------------------------------------------------------------------
@@ -394,10 +425,27 @@ def _recompute(
         void(warehouse_engine(settings), SESSIONS, [""] * len(chunks), chunks, RUN)
     for key, rows in found.items():
         outcome.add(key.partition("/")[0], rows)
-    if any(chunk_of(key) not in set(grid.chunks) for key in found):
-        purge_untracked(settings, grid)
-    if grid.chunks:
-        materialize(settings, instance)
+    if chunks:
+        first, last = (chunk_bounds(chunk, settings.chunk) for chunk in (chunks[0], chunks[-1]))
+        materialize(settings, instance, start=first[0], end=last[1])
+
+
+def _refuse_untracked(
+    settings: Settings, entities: Sequence[Entity], outcome: Forgetting, *, really: bool
+) -> None:
+    """Their files cannot be computed again, and what they say of others is not ours to delete."""
+    tracked = set(wanted_grid(settings, load_tree(settings)).chunks)
+    found = {chunk_of(key) for key in _files_with(settings, entities, ASSET_OF)} - tracked
+    if not found:
+        return
+    names = ", ".join(sorted(found)[:SHOWN])
+    why = f"{len(found):,} have files about it that cannot be computed again: {names}"
+    if really:
+        raise TippersError(
+            f"Nothing was removed. Of the chunks that are no longer tracked, {why}.",
+            "Track them again, or delete them for everybody with `tippers untrack --purge`.",
+        )
+    outcome.remains["chunks that are no longer tracked"] = why
 
 
 def _files_with(
@@ -414,9 +462,8 @@ def _rows_of(table: pa.Table, entities: Sequence[Entity]) -> np.ndarray:
     """bool per row: it names one of them."""
     hashes = pa.array([e.hash for e in entities], pa.uint64())
     signed = pa.array([e.signed for e in entities], pa.int64())
-    names = pa.array([e.name for e in entities if e.name], pa.string())
     rows = np.zeros(table.num_rows, bool)
-    for column in table.columns:
+    for title, column in zip(table.column_names, table.columns, strict=True):
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         values = column.cast(kind) if pa.types.is_dictionary(column.type) else column
         if kind == pa.uint64():
@@ -424,8 +471,8 @@ def _rows_of(table: pa.Table, entities: Sequence[Entity]) -> np.ndarray:
         elif kind == pa.int64():
             rows |= np.asarray(pc.is_in(values, value_set=signed))
         elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            texts = values.cast(pa.string())
-            rows |= np.asarray(pc.is_in(texts, value_set=names))
+            names = pa.array(_names(entities, title), pa.string())
+            rows |= np.asarray(pc.is_in(values.cast(pa.string()), value_set=names))
     return rows
 
 
@@ -574,20 +621,27 @@ def _naming(
     quoted = {c: sql.Identifier(c).as_string(cursor) for c in columns}
     where: list[str] = []
     values: list[Any] = []
-    known = [e.name for e in entities if e.name]
-    spelled = [_every_spelling(n) for n in known if _is_address(n)]
+    spelled = [_every_spelling(n) for n in _names(entities, "")]
     if spelled:
         whole = sql.Identifier(table).as_string(cursor)
         where.append(f"({whole}.*)::text ~* %s")
         values.append("|".join(spelled))
     for column, kind in columns.items():
-        if kind in ("text", "character varying") and known:
+        if kind in ("text", "character varying") and (names := _names(entities, column)):
             where.append(f"btrim({quoted[column]}) = ANY(%s)")
-            values.append(known)
+            values.append(names)
         elif kind == "bigint":
             where.append(f"{quoted[column]} = ANY(%s)")
             values.append([e.signed for e in entities])
     return " OR ".join(where), values
+
+
+def _names(entities: Sequence[Entity], column: str) -> list[str]:
+    """What names them in a text column: addresses in any; ids of a log's own, which may be any
+    text, only in columns of devices.
+    """
+    every = column == DEVICE_COLUMN
+    return [e.name for e in entities if e.name and (every or _is_address(e.name))]
 
 
 def _is_address(name: str) -> bool:

@@ -219,7 +219,7 @@ class Past:
 def _naive(moment: dt.datetime) -> dt.datetime:
     """As the times of events are: in UTC.
 
-    All other columns are in the server's zone, and PostgreSQL compares them with an instant rightly.
+    All other columns are in the server's zone; PostgreSQL compares them with an instant rightly.
     """
     return moment.astimezone(dt.UTC).replace(tzinfo=None)
 
