@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import stat
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+from cryptography.fernet import Fernet
 
 from tests.backup.other_machine import other_machine
 from tests.conftest import SessionServer
@@ -21,6 +26,7 @@ from tippers_dagster.backup.copying import LakeCopy
 from tippers_dagster.backup.making import make_backup
 from tippers_dagster.backup.manifest import BackupError, Void
 from tippers_dagster.backup.restoring import restore
+from tippers_dagster.campus.source.changes import NOTES
 from tippers_dagster.catalog.store import load_catalog
 from tippers_dagster.connections import secrets
 from tippers_dagster.connections import store as connections
@@ -214,6 +220,56 @@ def test_a_backup_is_written_whole_or_not_at_all(
         with pytest.raises(BackupError, match="MB free; the backup needs"):
             make_backup(extracted, target, "readable")
     assert not list(tmp_path.glob("*copy*"))
+
+
+@contextmanager
+def _then(block: AbstractContextManager[Any], act: Callable[[], object]) -> Iterator[Any]:
+    with block as value:
+        act()
+        yield value
+
+
+@pytest.mark.parametrize("moment", ["snapshot", "dump"])
+def test_keys_may_be_rotated_during_a_backup(
+    moment: str,
+    extracted: Settings,
+    other: Other,
+    session_server: SessionServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connections.add(extracted, "registrar", other.fields, by="ada", password=PASSWORD)
+    original = getattr(making, moment)
+
+    def rotated(*arguments: Any) -> Any:
+        result = original(*arguments)
+        patch.setattr(making, moment, original)
+        if moment == "dump":
+            secrets.rotate(extracted)
+            return result
+        return _then(result, lambda: secrets.rotate(extracted))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(making, moment, rotated)
+        make_backup(extracted, tmp_path / "copy", "readable")
+    with other_machine(session_server, tmp_path / "second", monkeypatch) as second:
+        done = restore(second, tmp_path / "copy")
+        assert not any("No key" in note for note in done.notes)
+        assert secrets.undecryptable(second) == []
+    keys = tmp_path / "copy" / "keys.json"
+    foreign = {"secrets_keys": [Fernet.generate_key().decode()]}
+    keys.write_text(json.dumps(json.loads(keys.read_text()) | foreign))
+    with other_machine(session_server, tmp_path / "third", monkeypatch) as third:
+        done = restore(third, tmp_path / "copy")
+        assert any("No key" in note and "registrar" in note for note in done.notes)
+
+
+def test_change_notes_are_left_out(extracted: Settings, tmp_path: Path) -> None:
+    with warehouse_engine(extracted).begin() as connection:
+        connection.execute(sa.text(f"CREATE TABLE source.{NOTES} (first date)"))
+    manifest = make_backup(extracted, tmp_path / "copy", "none").manifest
+    assert ("source", NOTES) not in [tuple(t.place) for t in manifest.warehouse.tables]
+    assert manifest.warehouse.left_out == []
 
 
 def test_mlflows_store_moves_with_its_artifacts(

@@ -14,6 +14,7 @@ from typing import Any
 import psycopg2
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 
 from tests.backup.other_machine import other_machine
 from tests.conftest import SessionServer
@@ -26,6 +27,8 @@ from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.warehouse.engine import warehouse_engine
 from tippers_dagster.platform.warehouse.migrate import current_revision, newest_revision
 from tippers_dagster.settings import Settings
+from tippers_dagster.stack.doctor import examine
+from tippers_dagster.stack.supervisor import StackError, run_stack
 
 __all__ = ["bare"]
 
@@ -153,6 +156,23 @@ def damaged_keys(folder: Path, manifest: dict[str, Any]) -> None:
     (folder / "keys.json").write_text("[]")
 
 
+def keys_of_another(folder: Path, manifest: dict[str, Any]) -> None:
+    with_keys(folder, device_key="ab" * 32)
+
+
+def no_device_key(folder: Path, manifest: dict[str, Any]) -> None:
+    with_keys(folder, device_key="")
+
+
+def no_fernet_key(folder: Path, manifest: dict[str, Any]) -> None:
+    with_keys(folder, secrets_keys=["short"])
+
+
+def with_keys(folder: Path, **values: object) -> None:
+    path = folder / "keys.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
 def newer_format(folder: Path, manifest: dict[str, Any]) -> None:
     manifest["format"] = 2
 
@@ -180,6 +200,9 @@ CHANGES: dict[Change, str] = {
     other_chunk: "TIPPERS_CHUNK=month",
     other_key: "has no keys",
     damaged_keys: "is damaged",
+    keys_of_another: "device key of another deployment",
+    no_device_key: "keys.json of the backup is damaged",
+    no_fernet_key: "keys.json of the backup is damaged",
     newer_format: "cannot be used",
 }
 
@@ -265,6 +288,35 @@ def test_an_older_backup_is_migrated_and_an_interrupted_restore_repeated(
         restore(target, folder)
         with warehouse_engine(target).connect() as connection:
             assert current_revision(connection) == newest_revision()
+
+
+def test_a_restore_interrupted_at_its_end_is_finished_and_replaces_nothing(
+    bare: Settings, session_server: SessionServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, "COUNTERS_SECONDS", 0.0)
+    folder = tmp_path / "copy"
+    make_backup(bare, folder, "readable")
+    later = sa.text("UPDATE source.space SET space_name = 'changed since'")
+    with other_machine(session_server, tmp_path / "second", monkeypatch) as target:
+        with monkeypatch.context() as patch:
+            patch.setattr(restoring, "ensure_roles", _killed)
+            with pytest.raises(KeyboardInterrupt):
+                restore(target, folder)
+        found = {check.name: check for check in examine()}
+        assert found["restore"].state == "problem"
+        with pytest.raises(StackError, match="was interrupted"):
+            run_stack(target, lambda _: None)
+        with warehouse_engine(target).begin() as connection:
+            changed_rows = connection.execute(later).rowcount
+        assert changed_rows > 0
+        done = restore(target, folder)
+        assert any("may be computed again" in note for note in done.notes)
+        with warehouse_engine(target).connect() as connection:
+            query = sa.text("SELECT count(*) FROM source.space WHERE space_name = 'changed since'")
+            assert connection.scalar(query) == changed_rows
+        assert "restore" not in {check.name for check in examine()}
+        with pytest.raises(BackupError, match="not empty"):
+            restore(target, folder)
 
 
 def _killed(*_: object) -> None:

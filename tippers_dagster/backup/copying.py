@@ -107,7 +107,7 @@ def check_copied(lake: Lake, files: Iterable[FileCopy]) -> None:
         if sink.sha256 != copy.sha256:
             raise BackupError(
                 f"{lake.uri(copy.key)} is not what was written to it.",
-                "Check the disk or bucket, and restore again.",
+                "Check the disk or bucket, and restore into a new home and new databases.",
             )
 
     with ThreadPoolExecutor(lake.backend.parallel, "restore") as pool:

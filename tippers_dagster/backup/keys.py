@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,11 @@ def read_passphrase(path: Path) -> bytes:
 
 def key_print(settings: Settings) -> str:
     """A fingerprint of the device key, which reveals nothing of it."""
-    return hashlib.sha256(b"tippers backup" + device_key(settings)).hexdigest()
+    return _print(device_key(settings))
+
+
+def _print(key: bytes) -> str:
+    return hashlib.sha256(b"tippers backup" + key).hexdigest()
 
 
 def keys_of(settings: Settings) -> Keys:
@@ -72,6 +76,14 @@ def keys_of(settings: Settings) -> Keys:
         secrets_keys(settings),
         login.read_text() if login.is_file() else None,
     )
+
+
+def with_older(keys: Keys, before: Keys) -> Keys:
+    """The keys, and after them the keys of stored passwords that were in use before."""
+    if before.secrets_keys is None:
+        return keys
+    both = dict.fromkeys([*(keys.secrets_keys or ()), *before.secrets_keys])
+    return replace(keys, secrets_keys=list(both))
 
 
 def write_keys(folder: Path, keys: Keys, passphrase: bytes | None) -> None:
@@ -107,13 +119,23 @@ def read_keys(backup: Backup, manifest: Manifest, passphrase: bytes | None) -> K
             content = _decrypted(content, passphrase)
         secrets, login = content["secrets_keys"], content["login"]
         keys = Keys(str(content["device_key"]), secrets, login)
-        right = secrets is None or all(isinstance(key, str) for key in secrets)
-        bytes.fromhex(keys.device_key)
+        right = 16 <= len(bytes.fromhex(keys.device_key)) <= 64 and _are_fernet_keys(secrets)
     except (ValueError, KeyError, TypeError):
         raise BackupError(f"{FILE} of the backup is damaged.", "Use another backup.") from None
     if not right or not (login is None or isinstance(login, str)):
         raise BackupError(f"{FILE} of the backup is damaged.", "Use another backup.")
     return keys
+
+
+def _are_fernet_keys(keys: Any) -> bool:
+    """Whether it is a list of keys, or None; errors as of Fernet."""
+    from cryptography.fernet import Fernet
+
+    if not isinstance(keys, list):
+        return keys is None
+    for key in keys:
+        Fernet(key)
+    return all(isinstance(key, str) for key in keys) and bool(keys)
 
 
 def _decrypted(content: dict[str, Any], passphrase: bytes | None) -> Any:
@@ -149,7 +171,8 @@ def check_keys(settings: Settings, manifest: Manifest, keys: Keys | None) -> Non
     Raises
     ------
     BackupError
-        When the settings or the home have another key, or none can be had.
+        When the settings, the home or the backup's file of keys have the key of another
+        deployment, or none can be had.
     """
     present = settings.device_key is not None or device_key_file(settings).exists()
     if keys is None and not present:
@@ -163,6 +186,11 @@ def check_keys(settings: Settings, manifest: Manifest, keys: Keys | None) -> Non
             "This deployment's device key is not the one of the backup.",
             "Set TIPPERS_DEVICE_KEY to that of the deployment that was backed up, or leave it "
             f"unset and remove {device_key_file(settings)}: the backup's key is then restored.",
+        )
+    if keys is not None and _print(bytes.fromhex(keys.device_key)) != manifest.key_print:
+        raise BackupError(
+            f"{FILE} of the backup has the device key of another deployment.",
+            "Use another backup, or the file of keys that belongs to this one.",
         )
     if keys is not None and settings.secrets_keys is not None:
         missing = set(keys.secrets_keys or ()).difference(secrets_keys(settings) or ())

@@ -25,7 +25,7 @@ from tippers_dagster.automation.tokens import source_tokens
 from tippers_dagster.backup.copying import LakeCopy
 from tippers_dagster.backup.dump import Selection, Snapshot, dump, snapshot
 from tippers_dagster.backup.folder import create, new_folder
-from tippers_dagster.backup.keys import key_print, keys_of, write_keys
+from tippers_dagster.backup.keys import Keys, key_print, keys_of, with_older, write_keys
 from tippers_dagster.backup.manifest import MANIFEST, DatabaseCopy, Manifest, TableCopy, Void
 from tippers_dagster.backup.parts import (
     MEANING,
@@ -103,14 +103,14 @@ def make_backup(
         report("Copying the lake.")
         for copy in copies:
             copy.refresh()
-        with _consistent(settings, copies, report) as (snapshots, void):
+        with _consistent(settings, copies, report) as (snapshots, void, known):
             dumped = {}
             for name, found in snapshots.items():
                 report(f"Copying the {name} database.")
                 dumped[name] = dump(found, folder, name)
             taken_at = snapshots["warehouse"].taken_at
         if keys != "none":
-            write_keys(folder, keys_of(settings), passphrase)
+            write_keys(folder, known, passphrase)
         manifest = Manifest(
             id=uuid.uuid4().hex,
             version=__version__,
@@ -148,9 +148,12 @@ def _urls(settings: Settings) -> dict[str, tuple[str, Selection]]:
 @contextmanager
 def _consistent(
     settings: Settings, copies: list[LakeCopy], report: Report
-) -> Iterator[tuple[dict[str, Snapshot], Void]]:
-    """Snapshots of the databases to which the copies of the lake belong, and what is void."""
+) -> Iterator[tuple[dict[str, Snapshot], Void, Keys]]:
+    """Snapshots of the databases to which the copies of the lake belong, what is void, and the keys
+    of the snapshot's passwords.
+    """
     for attempt in range(MAX_ATTEMPTS):
+        keys = keys_of(settings)
         with ExitStack() as stack:
             # Retention deletes files whose records stay.
             with advisory_locks(settings, ["presence retention"], _log):
@@ -158,12 +161,14 @@ def _consistent(
                     name: stack.enter_context(snapshot(url, selection))
                     for name, (url, selection) in _urls(settings).items()
                 }
+                # Keys may be rotated at any time, but only those around the snapshot matter.
+                keys = with_older(keys_of(settings), keys)
                 before = read_records(snapshots["warehouse"])
                 for copy in copies:
                     copy.refresh()
                 void = changed(before, _records_now(settings))
             if is_nothing(void) or attempt == MAX_ATTEMPTS - 1:
-                yield snapshots, void
+                yield snapshots, void, keys
                 return
         report("Files are being replaced; trying again.")
         time.sleep(PAUSE_SECONDS)

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tippers_dagster.backup.dump import Place, Selection
+from tippers_dagster.campus.source.changes import NOTES
 from tippers_dagster.platform.lake import Lake, open_lake
 from tippers_dagster.platform.lake.store import lake_at
 from tippers_dagster.platform.postgres.databases import databases, libpq_url
@@ -58,9 +59,11 @@ def shaped_schemas(settings: Settings) -> frozenset[str]:
 def selections(settings: Settings) -> dict[str, Selection]:
     """What is copied of each database."""
     shaped = shaped_schemas(settings)
+    # Without its triggers it would say that nothing changes.
+    notes = settings.source_schema, NOTES
 
     def is_shaped(place: Place) -> bool:
-        return place[0] in shaped or place[0].startswith("connection_")
+        return place != notes and (place[0] in shaped or place[0].startswith("connection_"))
 
     return {
         "warehouse": Selection(

@@ -1,7 +1,8 @@
 """Restores a backup into an empty home or deployment.
 
 Everything is checked first. Then files are written, and last, in one transaction, the warehouse,
-which has the records of all of them. An interrupted restore of the same backup can be repeated.
+which has the records of all of them. An interrupted restore of the same backup can be repeated;
+once that transaction is committed, a repetition only finishes, and replaces nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +30,13 @@ from tippers_dagster.backup.dump import Place
 from tippers_dagster.backup.folder import Backup
 from tippers_dagster.backup.keys import Keys, check_keys, read_keys, restore_keys
 from tippers_dagster.backup.load import load
-from tippers_dagster.backup.manifest import BackupError, DatabaseCopy, Manifest, TableCopy, Void
+from tippers_dagster.backup.manifest import (
+    BackupError,
+    DatabaseCopy,
+    Manifest,
+    TableCopy,
+    Void,
+)
 from tippers_dagster.backup.parts import (
     LIVE,
     MEANING,
@@ -40,11 +48,12 @@ from tippers_dagster.backup.parts import (
     shaped_schemas,
 )
 from tippers_dagster.backup.records import void_records
+from tippers_dagster.connections.secrets import undecryptable
 from tippers_dagster.occupancy.state import SESSIONS
 from tippers_dagster.occupancy.tables import lake_layout, partition_figures, replacing, sealed_chunk
 from tippers_dagster.platform.dagster.addresses import stack_owner
 from tippers_dagster.platform.dagster.environment import dagster_instance
-from tippers_dagster.platform.home import private_home
+from tippers_dagster.platform.home import UNFINISHED, private_home
 from tippers_dagster.platform.keys import replace_secret
 from tippers_dagster.platform.lake import Lake, open_lake
 from tippers_dagster.platform.lake.keys import sessions_key
@@ -56,9 +65,6 @@ from tippers_dagster.platform.warehouse.migrate import newest_revision, upgrade_
 from tippers_dagster.settings import Settings
 from tippers_dagster.sql.names import STAGING
 from tippers_dagster.sql.roles import ensure_roles
-
-MARK = "restoring"
-"""The file of a home that is being restored, with the id of the backup."""
 
 HEARTBEAT_SECONDS = 120
 
@@ -117,15 +123,24 @@ def restore(
     check_keys(settings, manifest, keys)
     report("Checking the backup.")
     backup.check(manifest)
-    _check_room(settings, manifest)
     _check_idle(settings)
-    again = _interrupted(settings) == manifest.id
     lakes = _lakes(settings, manifest)
-    if not again:
-        _check_empty(settings, lakes)
-    _make_stores(settings, manifest)
     notes = _notes(settings, manifest)
-    _fill(settings, backup, manifest, keys, lakes, report)
+    mark = _mark_of(settings, manifest)
+    filled = mark is not None and _is_filled(settings, mark)
+    if filled:
+        report("Everything was restored before the interruption; finishing.")
+        notes.append("What reads tables may be computed again.")
+    else:
+        _check_room(settings, manifest)
+        _check_empty(settings, lakes, again=mark is not None)
+        _make_stores(settings, manifest)
+        _fill(settings, backup, manifest, keys, lakes, report)
+    warehouse_engine(settings)
+    ensure_roles(settings)
+    if not filled:
+        # Later, they might be taken for those of rows that changed since.
+        _record_tokens(settings, manifest.warehouse)
     report("Checking what was restored.")
     for lake, files in lakes.values():
         check_copied(lake, files)
@@ -133,7 +148,11 @@ def restore(
     if _views(manifest):
         report("Making the views of definitions.")
         notes += _make_views(settings, manifest)
-    (settings.home_path / MARK).unlink(missing_ok=True)
+    if lost := undecryptable(settings):
+        notes.append(
+            f"No key decrypts the passwords of these connections; set them again: {', '.join(lost)}"
+        )
+    (settings.home_path / UNFINISHED).unlink(missing_ok=True)
     rows = {name: sum(t.rows for t in copy.tables) for name, copy in manifest.databases.items()}
     return Restored(manifest, rows, void, different, notes)
 
@@ -213,20 +232,34 @@ def _check_idle(settings: Settings) -> None:
             )
 
 
-def _interrupted(settings: Settings) -> str | None:
-    mark = settings.home_path / MARK
-    return mark.read_text().strip() if mark.exists() else None
+def _mark_of(settings: Settings, manifest: Manifest) -> str | None:
+    """The mark of an interrupted attempt to restore this backup."""
+    path = settings.home_path / UNFINISHED
+    mark = path.read_text().strip() if path.exists() else ""
+    return mark if mark.split(" ")[0] == manifest.id else None
 
 
-def _check_empty(settings: Settings, lakes: dict[str, tuple[Lake, Any]]) -> None:
+def _is_filled(settings: Settings, mark: str) -> bool:
+    """Whether the warehouse was committed in the attempt with this mark."""
+    with _transaction(databases(settings).warehouse) as cursor:
+        cursor.execute(
+            "SELECT pg_catalog.obj_description(to_regnamespace(%s), 'pg_namespace')", (SCHEMA,)
+        )
+        return bool(cursor.fetchone() == (mark,))
+
+
+def _check_empty(settings: Settings, lakes: dict[str, tuple[Lake, Any]], *, again: bool) -> None:
+    """Check that there is nothing; after an interruption, at least nothing in the warehouse."""
     for name, url in _urls(settings).items():
+        if again and name != "warehouse":
+            continue
         with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
             cursor.execute(_ANY_ROW)
             for place in cursor.fetchall():
                 if place[1] not in _IGNORED[name] and _has_rows(cursor, place):
                     raise _not_empty(f"the {name} database has rows in {'.'.join(place)}")
     for lake, _ in lakes.values():
-        if lake.list():
+        if not again and lake.list():
             raise _not_empty(f"there are files in {lake.uri()}")
 
 
@@ -319,6 +352,7 @@ def _fill(
     the first file is written.
     """
     urls = _urls(settings)
+    mark = f"{manifest.id} {uuid.uuid4().hex}"
     with ExitStack() as stack:
         # Committed in the opposite order: the warehouse last.
         report("Restoring the warehouse.")
@@ -330,15 +364,14 @@ def _fill(
                 cursor = stack.enter_context(_transaction(urls[name]))
                 load(cursor, backup, name, manifest.databases[name], shaped=(), empty=LIVE[name])
                 _ADAPTED[name](cursor, settings, manifest)
-        replace_secret(settings.home_path / MARK, manifest.id)
+        # Committed with the rows: tells a repetition that they are there.
+        connection.execute(sa.text(f"COMMENT ON SCHEMA {SCHEMA} IS '{mark}'"))
+        replace_secret(settings.home_path / UNFINISHED, mark)
         if keys is not None:
             restore_keys(settings, keys)
         for name, (lake, files) in lakes.items():
             report(f"Restoring {lake.uri()}.")
             copy_back(lake, backup, name, files)
-    warehouse_engine(settings)
-    ensure_roles(settings)
-    _record_tokens(settings, manifest.warehouse)
 
 
 @contextmanager

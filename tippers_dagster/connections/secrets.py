@@ -109,6 +109,21 @@ def _remove_old_keys(settings: Settings, connection: sa.Connection) -> None:
     replace_secret(path, newest)
 
 
+def undecryptable(settings: Settings) -> list[str]:
+    """The connections with a stored password that no key decrypts."""
+    from cryptography.fernet import InvalidToken
+
+    with warehouse_engine(settings).connect() as connection:
+        rows = _tokens(connection, definition)
+    found = []
+    for row in rows:
+        try:
+            _fernet(settings).decrypt(row["token"].encode())
+        except InvalidToken:
+            found.append(str(row["of"]))
+    return sorted(found)
+
+
 def secrets_file(settings: Settings) -> Path:
     """The file with the keys, newest first, unless they are a setting."""
     return settings.home_path / "secrets_keys"

@@ -14,6 +14,9 @@ _OTHERS = 0o077
 _HOME_ENTRIES = ("device_key", "postgres", "postgres.lock", "up.lock", "dagster")
 """A folder with any of these in it is an existing home."""
 
+UNFINISHED = "restoring"
+"""The file of a home that is being restored: the backup's id, and that of the attempt."""
+
 
 class HomeError(TippersError):
     """The home cannot be created, used, or made private."""

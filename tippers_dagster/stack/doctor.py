@@ -19,7 +19,7 @@ from psycopg2 import sql
 
 from tippers_dagster.errors import SettingsError, TippersError
 from tippers_dagster.platform.dagster.addresses import stack_owner, web_address
-from tippers_dagster.platform.home import private_home
+from tippers_dagster.platform.home import UNFINISHED, private_home
 from tippers_dagster.platform.keys import device_key, device_key_file
 from tippers_dagster.platform.postgres.databases import databases
 from tippers_dagster.platform.redaction import redact
@@ -106,6 +106,14 @@ def _failure(name: str, error: Exception) -> Check:
 def _home(settings: Settings) -> Iterator[Check]:
     home = private_home(settings.home_path)
     yield Check("home", "ok", f"{home} is writable, and private to this user")
+    if (home / UNFINISHED).exists():
+        yield Check(
+            "restore",
+            "problem",
+            f"a restore into {home} was interrupted",
+            "Stop the stack, and repeat tippers restore with the same backup. If the deployment "
+            f"was used since, remove {home / UNFINISHED} instead.",
+        )
 
 
 def _disk(settings: Settings) -> Iterator[Check]:

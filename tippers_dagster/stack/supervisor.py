@@ -19,7 +19,7 @@ from typing import IO
 from tippers_dagster.errors import TippersError
 from tippers_dagster.platform.dagster.addresses import STACK_LOCK, stack_owner
 from tippers_dagster.platform.dagster.environment import dagster_environment
-from tippers_dagster.platform.home import private_home
+from tippers_dagster.platform.home import UNFINISHED, private_home
 from tippers_dagster.platform.keys import device_key
 from tippers_dagster.platform.postgres.embedded import (
     EmbeddedServerError,
@@ -65,10 +65,18 @@ def run_stack(settings: Settings, report: Report) -> None:
     Raises
     ------
     StackError
-        When this home's stack is already running, a port is taken, or a service does not start.
+        When this home's stack is already running, a port is taken, a service does not start, or a
+        restore was interrupted.
     """
     with _only_stack(settings), _stop_signals() as signals:
         report(f"home        {settings.home_path}")
+        unfinished = settings.home_path / UNFINISHED
+        if unfinished.exists():
+            raise StackError(
+                f"A restore into {settings.home_path} was interrupted.",
+                "Repeat tippers restore with the same backup. If the deployment was used since, "
+                f"remove {unfinished} instead.",
+            )
         device_key(settings)
         environment = {
             **mlflow_environment(settings),
