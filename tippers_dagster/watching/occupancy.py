@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from tippers_dagster.campus.local_time import chunk_key
+from tippers_dagster.campus.local_time import LocalClock, chunk_key
 from tippers_dagster.campus.spaces.tree import NoSpaces
 from tippers_dagster.occupancy.rejects import totals
 from tippers_dagster.occupancy.state import ASSETS, SESSIONS, State
@@ -49,8 +49,12 @@ def _newest(connection: sa.Connection, settings: Settings, state: State) -> Newe
     if not begun:
         return None
     chunk, column = begun[-1], len(begun) - 1
+    # A chunk that has just begun is as old as that: else nothing would be late at midnight.
+    began = LocalClock(settings.timezone).chunk_seconds(chunk, settings.chunk)[0]
+    live = chunk == present
     counts = (state.source, state.derived)
-    computed = max(int(level.recorded_at[:, column].max(initial=0)) for level in counts)
+    computed = max(int(level.recorded_at[:, column].max(initial=0)) for level in counts) / 1e6
+    counted_at = computed or (began if live else None)
     seen = connection.execute(
         sa.select(source_chunk.c.observed_at, source_chunk.c.rows).where(
             source_chunk.c.chunk == chunk
@@ -62,13 +66,14 @@ def _newest(connection: sa.Connection, settings: Settings, state: State) -> Newe
             figures.asset == SESSIONS, figures.space == "", figures.chunk == chunk
         )
     ).first()
+    observed_at = seen.observed_at.timestamp() if seen is not None else began if live else None
     total = 0 if read is None else read.rows + read.rejected
     unfinished = sum(int(level.stale[:, column].sum()) for level in state.counting)
     return Newest(
         chunk,
-        live=chunk == present,
-        counts_age=max(0.0, now.timestamp() - computed / 1e6) if computed else None,
-        observed_age=None if seen is None else max(0.0, (now - seen.observed_at).total_seconds()),
+        live=live,
+        counts_age=None if counted_at is None else max(0.0, now.timestamp() - counted_at),
+        observed_age=None if observed_at is None else max(0.0, now.timestamp() - observed_at),
         rows=None if seen is None else seen.rows,
         unfinished=unfinished,
         behind=_behind(state, column) if unfinished else 0.0,
